@@ -1,0 +1,316 @@
+//! What all signals share: resources, scopes, attributes and their values.
+
+use super::Repeated;
+use crate::schema::field;
+use crate::wire::{Fields, Value};
+
+/// `ResourceSpans`, `ResourceMetrics` or `ResourceLogs`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ResourceItems<'a> {
+    raw: &'a [u8],
+    /// The resource, empty if there is none.
+    pub resource: Resource<'a>,
+    /// The schema URL of the resource.
+    pub schema_url: &'a [u8],
+}
+
+impl<'a> ResourceItems<'a> {
+    /// Reads the body of the message.
+    pub fn read(raw: &'a [u8]) -> Self {
+        let mut view = ResourceItems { raw, ..Default::default() };
+        for f in Fields::new(raw) {
+            match f.number {
+                field::resource_items::RESOURCE => view.resource = Resource::read(f.value.as_bytes()),
+                field::resource_items::SCHEMA_URL => view.schema_url = f.value.as_bytes(),
+                _ => {}
+            }
+        }
+        view
+    }
+
+    /// The body of the message.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// The scopes with their items.
+    pub fn scopes(&self) -> Repeated<'a, ScopeItems<'a>> {
+        Repeated::new(self.raw, field::resource_items::SCOPES, ScopeItems::read)
+    }
+}
+
+/// `ScopeSpans`, `ScopeMetrics` or `ScopeLogs`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ScopeItems<'a> {
+    raw: &'a [u8],
+    /// The scope, empty if there is none.
+    pub scope: Scope<'a>,
+    /// The schema URL of the items.
+    pub schema_url: &'a [u8],
+}
+
+impl<'a> ScopeItems<'a> {
+    /// Reads the body of the message.
+    pub fn read(raw: &'a [u8]) -> Self {
+        let mut view = ScopeItems { raw, ..Default::default() };
+        for f in Fields::new(raw) {
+            match f.number {
+                field::scope_items::SCOPE => view.scope = Scope::read(f.value.as_bytes()),
+                field::scope_items::SCHEMA_URL => view.schema_url = f.value.as_bytes(),
+                _ => {}
+            }
+        }
+        view
+    }
+
+    /// The body of the message.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// The bodies of the spans, metrics or log records.
+    pub fn items(&self) -> Repeated<'a, &'a [u8]> {
+        Repeated::new(self.raw, field::scope_items::ITEMS, |raw| raw)
+    }
+
+    /// The spans, in a request of traces.
+    pub fn spans(&self) -> Repeated<'a, super::Span<'a>> {
+        Repeated::new(self.raw, field::scope_items::ITEMS, super::Span::read)
+    }
+
+    /// The metrics, in a request of metrics.
+    pub fn metrics(&self) -> Repeated<'a, super::Metric<'a>> {
+        Repeated::new(self.raw, field::scope_items::ITEMS, super::Metric::read)
+    }
+
+    /// The log records, in a request of logs.
+    pub fn logs(&self) -> Repeated<'a, super::LogRecord<'a>> {
+        Repeated::new(self.raw, field::scope_items::ITEMS, super::LogRecord::read)
+    }
+}
+
+/// `Resource`: who sent the telemetry.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Resource<'a> {
+    raw: &'a [u8],
+}
+
+impl<'a> Resource<'a> {
+    /// Reads the body of the message.
+    pub fn read(raw: &'a [u8]) -> Self {
+        Resource { raw }
+    }
+
+    /// The body of the message.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// Its attributes.
+    pub fn attributes(&self) -> Repeated<'a, KeyValue<'a>> {
+        Repeated::new(self.raw, field::resource::ATTRIBUTES, KeyValue::read)
+    }
+
+    /// The value of one attribute.
+    pub fn attribute(&self, key: &[u8]) -> Option<AnyValue<'a>> {
+        find(self.attributes(), key)
+    }
+}
+
+/// `InstrumentationScope`: the library that made the items.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scope<'a> {
+    raw: &'a [u8],
+    /// Its name.
+    pub name: &'a [u8],
+    /// Its version.
+    pub version: &'a [u8],
+}
+
+impl<'a> Scope<'a> {
+    /// Reads the body of the message.
+    pub fn read(raw: &'a [u8]) -> Self {
+        let mut view = Scope { raw, ..Default::default() };
+        for f in Fields::new(raw) {
+            match f.number {
+                field::scope::NAME => view.name = f.value.as_bytes(),
+                field::scope::VERSION => view.version = f.value.as_bytes(),
+                _ => {}
+            }
+        }
+        view
+    }
+
+    /// The body of the message.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// Its attributes.
+    pub fn attributes(&self) -> Repeated<'a, KeyValue<'a>> {
+        Repeated::new(self.raw, field::scope::ATTRIBUTES, KeyValue::read)
+    }
+}
+
+/// `KeyValue`: one attribute.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyValue<'a> {
+    raw: &'a [u8],
+    /// Its key.
+    pub key: &'a [u8],
+    /// Its value.
+    pub value: AnyValue<'a>,
+}
+
+impl<'a> KeyValue<'a> {
+    /// Reads the body of the message.
+    #[inline]
+    pub fn read(raw: &'a [u8]) -> Self {
+        let mut view = KeyValue { raw, ..Default::default() };
+        for f in Fields::new(raw) {
+            match f.number {
+                field::key_value::KEY => view.key = f.value.as_bytes(),
+                field::key_value::VALUE => view.value = AnyValue::read(f.value.as_bytes()),
+                _ => {}
+            }
+        }
+        view
+    }
+
+    /// The body of the message: what to write with [`crate::Writer::bytes`] to keep the attribute as it is.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+}
+
+/// The value of the first attribute with this key.
+pub(crate) fn find<'a>(mut attributes: Repeated<'a, KeyValue<'a>>, key: &[u8]) -> Option<AnyValue<'a>> {
+    attributes.find(|kv| kv.key == key).map(|kv| kv.value)
+}
+
+/// `AnyValue`: an attribute value or the body of a log record.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum AnyValue<'a> {
+    /// No value, or one of a kind that this version does not know.
+    #[default]
+    Empty,
+    /// UTF-8 text.
+    String(&'a [u8]),
+    /// A boolean.
+    Bool(bool),
+    /// A signed integer.
+    Int(i64),
+    /// A double.
+    Double(f64),
+    /// A list.
+    Array(ArrayValue<'a>),
+    /// A map.
+    KvList(KvList<'a>),
+    /// Opaque bytes.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> AnyValue<'a> {
+    /// Reads the body of the message. Of several values the last one counts, as in every protobuf oneof.
+    #[inline]
+    pub fn read(raw: &'a [u8]) -> Self {
+        let mut value = AnyValue::Empty;
+        for f in Fields::new(raw) {
+            value = match (f.number, f.value) {
+                (field::any_value::STRING, Value::Bytes(b)) => AnyValue::String(b),
+                (field::any_value::BOOL, Value::Varint(v)) => AnyValue::Bool(v != 0),
+                (field::any_value::INT, Value::Varint(v)) => AnyValue::Int(v as i64),
+                (field::any_value::DOUBLE, Value::Fixed64(v)) => AnyValue::Double(f64::from_bits(v)),
+                (field::any_value::ARRAY, Value::Bytes(b)) => AnyValue::Array(ArrayValue { raw: b }),
+                (field::any_value::KVLIST, Value::Bytes(b)) => AnyValue::KvList(KvList { raw: b }),
+                (field::any_value::BYTES, Value::Bytes(b)) => AnyValue::Bytes(b),
+                _ => value,
+            };
+        }
+        value
+    }
+
+    /// A text value.
+    pub fn string(text: &'a str) -> Self {
+        AnyValue::String(text.as_bytes())
+    }
+
+    /// The text of a string value.
+    pub fn as_str(&self) -> Option<&'a str> {
+        match self {
+            AnyValue::String(s) => Some(super::text(s)),
+            _ => None,
+        }
+    }
+
+    /// The number of an integer value.
+    pub fn as_int(&self) -> Option<i64> {
+        match self {
+            AnyValue::Int(i) => Some(*i),
+            _ => None,
+        }
+    }
+
+    /// The number of an integer or double value.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            AnyValue::Int(i) => Some(*i as f64),
+            AnyValue::Double(d) => Some(*d),
+            _ => None,
+        }
+    }
+
+    /// The truth of a boolean value.
+    pub fn as_bool(&self) -> Option<bool> {
+        match self {
+            AnyValue::Bool(b) => Some(*b),
+            _ => None,
+        }
+    }
+}
+
+/// `ArrayValue`: a list of values.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ArrayValue<'a> {
+    raw: &'a [u8],
+}
+
+impl<'a> ArrayValue<'a> {
+    /// Reads the body of the message.
+    pub fn read(raw: &'a [u8]) -> Self {
+        ArrayValue { raw }
+    }
+
+    /// The body of the message.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// The values.
+    pub fn values(&self) -> Repeated<'a, AnyValue<'a>> {
+        Repeated::new(self.raw, field::any_value::VALUES, AnyValue::read)
+    }
+}
+
+/// `KeyValueList`: a map.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KvList<'a> {
+    raw: &'a [u8],
+}
+
+impl<'a> KvList<'a> {
+    /// Reads the body of the message.
+    pub fn read(raw: &'a [u8]) -> Self {
+        KvList { raw }
+    }
+
+    /// The body of the message.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// The entries.
+    pub fn values(&self) -> Repeated<'a, KeyValue<'a>> {
+        Repeated::new(self.raw, field::any_value::VALUES, KeyValue::read)
+    }
+}

@@ -1,0 +1,188 @@
+//! The protobuf wire format: one cursor over the fields of a message. The only file that knows wire types.
+
+use thiserror::Error;
+
+/// Why bytes are not a valid request. `offset` counts from the start of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("byte {offset}: {problem} in {message}")]
+pub struct WireError {
+    /// Where in the request the problem is.
+    pub offset: usize,
+    /// The name of the message around it, for example `Span`.
+    pub message: &'static str,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// The ways in which bytes fail to be a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Problem {
+    /// The message ends inside a field.
+    #[error("truncated field")]
+    Truncated,
+    /// A varint has more than ten bytes or a tag does not fit 32 bits.
+    #[error("malformed varint")]
+    Varint,
+    /// Field number zero, or a group (deprecated, and never part of OTLP).
+    #[error("malformed tag")]
+    Tag,
+    /// A known field has another wire type than the schema says.
+    #[error("wrong wire type")]
+    WireType,
+    /// A string is not UTF-8.
+    #[error("invalid UTF-8")]
+    Utf8,
+    /// A trace id is not 0 or 16 bytes, or a span id is not 0 or 8.
+    #[error("invalid id length")]
+    IdLength,
+    /// A packed list has a length that is no multiple of its element.
+    #[error("malformed packed list")]
+    Packed,
+    /// Messages nested deeper than [`crate::MAX_DEPTH`].
+    #[error("nested too deeply")]
+    Depth,
+    /// More items than [`crate::Limits`] allows.
+    #[error("too many items")]
+    Items,
+}
+
+/// The value of one field as it stands on the wire.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// Wire type 0.
+    Varint(u64),
+    /// Wire type 1.
+    Fixed64(u64),
+    /// Wire type 2: strings, bytes, messages and packed lists.
+    Bytes(&'a [u8]),
+    /// Wire type 5.
+    Fixed32(u32),
+}
+
+impl<'a> Value<'a> {
+    /// The number of a varint or fixed field; 0 for anything else.
+    pub fn as_u64(self) -> u64 {
+        match self {
+            Value::Varint(v) | Value::Fixed64(v) => v,
+            Value::Fixed32(v) => v as u64,
+            Value::Bytes(_) => 0,
+        }
+    }
+
+    /// The bytes of a length-delimited field; empty for anything else.
+    pub fn as_bytes(self) -> &'a [u8] {
+        match self {
+            Value::Bytes(b) => b,
+            _ => &[],
+        }
+    }
+}
+
+/// One field of a message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Field<'a> {
+    /// The field number.
+    pub number: u32,
+    /// Its value.
+    pub value: Value<'a>,
+    /// Tag, length and value as they stand on the wire: what to copy to keep the field as it is.
+    pub raw: &'a [u8],
+}
+
+/// A cursor over the fields of one message.
+///
+/// As an iterator it stops at malformed bytes, which validated data does not have; [`Fields::try_next`] reports them.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    /// Starts at the first field of `message`.
+    pub fn new(message: &'a [u8]) -> Self {
+        Fields { rest: message }
+    }
+
+    /// How many bytes have not been read yet.
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// The next field, `None` at the end, or what is wrong with the bytes.
+    #[inline]
+    pub fn try_next(&mut self) -> Result<Option<Field<'a>>, Problem> {
+        let start = self.rest;
+        if start.is_empty() {
+            return Ok(None);
+        }
+        let tag = self.varint()?;
+        let number = u32::try_from(tag >> 3).map_err(|_| Problem::Tag)?;
+        if number == 0 || number >= 1 << 29 {
+            return Err(Problem::Tag);
+        }
+        let value = match tag & 7 {
+            0 => Value::Varint(self.varint()?),
+            1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
+            2 => {
+                let length = usize::try_from(self.varint()?).map_err(|_| Problem::Truncated)?;
+                let (head, tail) = self.rest.split_at_checked(length).ok_or(Problem::Truncated)?;
+                self.rest = tail;
+                Value::Bytes(head)
+            }
+            5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
+            _ => return Err(Problem::Tag),
+        };
+        let raw = &start[..start.len() - self.rest.len()];
+        Ok(Some(Field { number, value, raw }))
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Problem> {
+        let (head, tail) = self.rest.split_first_chunk::<N>().ok_or(Problem::Truncated)?;
+        self.rest = tail;
+        Ok(*head)
+    }
+
+    #[inline]
+    fn varint(&mut self) -> Result<u64, Problem> {
+        let (value, length) = read_varint(self.rest)?;
+        self.rest = &self.rest[length..];
+        Ok(value)
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Field<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Field<'a>> {
+        self.try_next().ok().flatten()
+    }
+}
+
+/// Reads one varint at the start of `bytes`: its value and how many bytes it took.
+#[inline]
+pub fn read_varint(bytes: &[u8]) -> Result<(u64, usize), Problem> {
+    if let Some(&first) = bytes.first()
+        && first < 0x80
+    {
+        return Ok((first as u64, 1));
+    }
+    let mut value = 0u64;
+    for (i, &byte) in bytes.iter().take(10).enumerate() {
+        // The tenth byte holds only the top bit of a 64-bit number.
+        if i == 9 && byte > 1 {
+            return Err(Problem::Varint);
+        }
+        value |= u64::from(byte & 0x7f) << (7 * i);
+        if byte < 0x80 {
+            return Ok((value, i + 1));
+        }
+    }
+    Err(if bytes.len() < 10 { Problem::Truncated } else { Problem::Varint })
+}
+
+/// Undoes the zigzag encoding of `sint32` and `sint64`.
+pub fn zigzag(value: u64) -> i64 {
+    ((value >> 1) as i64) ^ -((value & 1) as i64)
+}

@@ -1,0 +1,241 @@
+//! Writes protobuf messages: the counterpart of [`crate::wire`].
+
+use crate::schema::field;
+use crate::view::AnyValue;
+use bytes::Bytes;
+
+/// Appends fields to a buffer. Nested messages are written in place; their length is filled in afterwards.
+///
+/// Methods without a suffix always write the field. Those that end in `_nonzero` or `_nonempty` leave out the value
+/// that proto3 leaves out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Writer {
+    buf: Vec<u8>,
+}
+
+impl Writer {
+    /// An empty writer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty writer with room for `bytes`.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Writer { buf: Vec::with_capacity(bytes) }
+    }
+
+    /// What has been written.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.buf
+    }
+
+    /// How many bytes have been written.
+    pub fn len(&self) -> usize {
+        self.buf.len()
+    }
+
+    /// Whether nothing has been written.
+    pub fn is_empty(&self) -> bool {
+        self.buf.is_empty()
+    }
+
+    /// Forgets what was written and keeps the room.
+    pub fn clear(&mut self) {
+        self.buf.clear();
+    }
+
+    /// Shortens to `len` bytes: takes back the fields written since [`Writer::len`] was `len`.
+    pub fn truncate(&mut self, len: usize) {
+        self.buf.truncate(len);
+    }
+
+    /// The written bytes, without a copy.
+    pub fn into_bytes(self) -> Bytes {
+        Bytes::from(self.buf)
+    }
+
+    /// The written bytes as a vector.
+    pub fn into_vec(self) -> Vec<u8> {
+        self.buf
+    }
+
+    /// Copies fields as they stand on the wire ([`crate::wire::Field::raw`]).
+    pub fn raw(&mut self, fields: &[u8]) {
+        self.buf.extend_from_slice(fields);
+    }
+
+    fn tag(&mut self, number: u32, wire_type: u32) {
+        put_varint(&mut self.buf, u64::from(number << 3 | wire_type));
+    }
+
+    /// A `bool`, an enumeration or an unsigned integer. Signed `int32` and `int64`: cast with `as u64`.
+    pub fn varint(&mut self, number: u32, value: u64) {
+        self.tag(number, 0);
+        put_varint(&mut self.buf, value);
+    }
+
+    /// As [`Writer::varint`], unless it is 0.
+    pub fn varint_nonzero(&mut self, number: u32, value: u64) {
+        if value != 0 {
+            self.varint(number, value);
+        }
+    }
+
+    /// A `sint32` or `sint64`.
+    pub fn sint(&mut self, number: u32, value: i64) {
+        self.varint(number, ((value << 1) ^ (value >> 63)) as u64);
+    }
+
+    /// A `fixed64` or `sfixed64`.
+    pub fn fixed64(&mut self, number: u32, value: u64) {
+        self.tag(number, 1);
+        self.buf.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// As [`Writer::fixed64`], unless it is 0.
+    pub fn fixed64_nonzero(&mut self, number: u32, value: u64) {
+        if value != 0 {
+            self.fixed64(number, value);
+        }
+    }
+
+    /// A `fixed32`.
+    pub fn fixed32(&mut self, number: u32, value: u32) {
+        self.tag(number, 5);
+        self.buf.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// As [`Writer::fixed32`], unless it is 0.
+    pub fn fixed32_nonzero(&mut self, number: u32, value: u32) {
+        if value != 0 {
+            self.fixed32(number, value);
+        }
+    }
+
+    /// A `double`.
+    pub fn double(&mut self, number: u32, value: f64) {
+        self.fixed64(number, value.to_bits());
+    }
+
+    /// A `string`, `bytes` or an already encoded message.
+    pub fn bytes(&mut self, number: u32, value: &[u8]) {
+        self.tag(number, 2);
+        put_varint(&mut self.buf, value.len() as u64);
+        self.buf.extend_from_slice(value);
+    }
+
+    /// As [`Writer::bytes`], unless it is empty.
+    pub fn bytes_nonempty(&mut self, number: u32, value: &[u8]) {
+        if !value.is_empty() {
+            self.bytes(number, value);
+        }
+    }
+
+    /// A nested message, written by `body`.
+    pub fn message(&mut self, number: u32, body: impl FnOnce(&mut Writer)) {
+        self.tag(number, 2);
+        let start = self.buf.len();
+        self.buf.push(0);
+        body(self);
+        let length = self.buf.len() - start - 1;
+        // Most messages are under 128 bytes, so one byte is reserved; longer ones are moved up.
+        let mut prefix = [0u8; 10];
+        let width = varint_into(&mut prefix, length as u64);
+        if width == 1 {
+            self.buf[start] = prefix[0];
+        } else {
+            self.buf.splice(start..=start, prefix[..width].iter().copied());
+        }
+    }
+
+    /// A packed list of `fixed64`; nothing if it is empty.
+    pub fn packed_fixed64(&mut self, number: u32, values: impl IntoIterator<Item = u64>) {
+        self.packed(number, values, |buf, v| buf.extend_from_slice(&v.to_le_bytes()));
+    }
+
+    /// A packed list of `double`; nothing if it is empty.
+    pub fn packed_double(&mut self, number: u32, values: impl IntoIterator<Item = f64>) {
+        self.packed(number, values, |buf, v| buf.extend_from_slice(&v.to_le_bytes()));
+    }
+
+    /// A packed list of varints; nothing if it is empty.
+    pub fn packed_varint(&mut self, number: u32, values: impl IntoIterator<Item = u64>) {
+        self.packed(number, values, put_varint);
+    }
+
+    fn packed<T>(&mut self, number: u32, values: impl IntoIterator<Item = T>, put: fn(&mut Vec<u8>, T)) {
+        let mut values = values.into_iter().peekable();
+        if values.peek().is_some() {
+            self.message(number, |w| values.for_each(|v| put(&mut w.buf, v)));
+        }
+    }
+
+    /// A `KeyValue` in the repeated field `number`.
+    pub fn attribute(&mut self, number: u32, key: &[u8], value: AnyValue<'_>) {
+        self.message(number, |w| {
+            w.bytes(field::key_value::KEY, key);
+            w.any_value(field::key_value::VALUE, value);
+        });
+    }
+
+    /// A `KeyValue` with a string.
+    pub fn attribute_str(&mut self, number: u32, key: &str, value: &str) {
+        self.attribute(number, key.as_bytes(), AnyValue::String(value.as_bytes()));
+    }
+
+    /// An `AnyValue`.
+    pub fn any_value(&mut self, number: u32, value: AnyValue<'_>) {
+        self.message(number, |w| match value {
+            AnyValue::Empty => {}
+            AnyValue::String(s) => w.bytes(field::any_value::STRING, s),
+            AnyValue::Bool(b) => w.varint(field::any_value::BOOL, b.into()),
+            AnyValue::Int(i) => w.varint(field::any_value::INT, i as u64),
+            AnyValue::Double(d) => w.double(field::any_value::DOUBLE, d),
+            AnyValue::Array(a) => w.bytes(field::any_value::ARRAY, a.raw()),
+            AnyValue::KvList(l) => w.bytes(field::any_value::KVLIST, l.raw()),
+            AnyValue::Bytes(b) => w.bytes(field::any_value::BYTES, b),
+        });
+    }
+
+    /// A `KeyValue` with an array of strings.
+    pub fn attribute_strings<'s>(
+        &mut self,
+        number: u32,
+        key: &str,
+        values: impl IntoIterator<Item = &'s str>,
+    ) {
+        self.message(number, |w| {
+            w.bytes(field::key_value::KEY, key.as_bytes());
+            w.message(field::key_value::VALUE, |w| {
+                w.message(field::any_value::ARRAY, |w| {
+                    for value in values {
+                        w.any_value(field::any_value::VALUES, AnyValue::String(value.as_bytes()));
+                    }
+                });
+            });
+        });
+    }
+}
+
+fn put_varint(buf: &mut Vec<u8>, value: u64) {
+    if value < 0x80 {
+        buf.push(value as u8);
+        return;
+    }
+    let mut bytes = [0u8; 10];
+    let width = varint_into(&mut bytes, value);
+    buf.extend_from_slice(&bytes[..width]);
+}
+
+fn varint_into(bytes: &mut [u8; 10], mut value: u64) -> usize {
+    let mut width = 0;
+    loop {
+        if value < 0x80 {
+            bytes[width] = value as u8;
+            return width + 1;
+        }
+        bytes[width] = value as u8 | 0x80;
+        value >>= 7;
+        width += 1;
+    }
+}

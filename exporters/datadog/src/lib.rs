@@ -1,0 +1,1 @@
+//! Datadog: traces to the trace agent, metrics to DogStatsD.

@@ -1,0 +1,1 @@
+//! OTLP JSON lines in a rotating file.

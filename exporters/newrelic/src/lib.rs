@@ -1,0 +1,1 @@
+//! New Relic: OTLP and the Trace API.

@@ -1,0 +1,1 @@
+//! A Prometheus endpoint with the current value of every series.

@@ -1,0 +1,1 @@
+//! StatsD lines in the DogStatsD, etsy, Graphite and Influx dialects.
