@@ -1,5 +1,8 @@
 //! What configuration types share: problems with their path, durations, secrets, schemas.
 
+mod check;
+
+pub use check::{suggest, unknown_key};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
@@ -39,7 +42,8 @@ impl Problems {
         result
     }
 
-    /// A mistake at `key` below the current path.
+    /// A mistake at `key` below the current path. Of several at one place the first is kept: the others often follow
+    /// from it.
     pub fn add(&mut self, key: &str, problem: impl Into<String>) {
         let mut path = self.path.join(".");
         if !key.is_empty() {
@@ -48,7 +52,9 @@ impl Problems {
             }
             path.push_str(key);
         }
-        self.found.push(ConfigError { path, problem: problem.into() });
+        if !self.found.iter().any(|e| e.path == path) {
+            self.found.push(ConfigError { path, problem: problem.into() });
+        }
     }
 
     /// How many were found.
@@ -72,15 +78,26 @@ impl Problems {
     }
 }
 
-/// Turns a value into a configuration type, reporting every unknown key, wrong type and missing key it can find.
+/// Turns a value into a configuration type, reporting every unknown key, wrong type and missing key.
+///
+/// What is wrong is left at its default, so that the caller can still check the rest for its meaning; `None` if there
+/// is nothing left to check.
 pub fn parse<C: DeserializeOwned + JsonSchema>(value: &Value, problems: &mut Problems) -> Option<C> {
+    let mut value = value.clone();
+    let before = problems.len();
+    check::check(&schema::<C>(), &mut value, problems);
     // A component without a body has its defaults.
-    let empty = Value::Object(Default::default());
-    let value = if value.is_null() { &empty } else { value };
+    if !value.is_object() {
+        value = Value::Object(Default::default());
+    }
     match serde_path_to_error::deserialize(value) {
         Ok(config) => Some(config),
         Err(error) => {
-            problems.add(&error.path().to_string(), error.inner().to_string());
+            // After a reported problem this one may only be its echo.
+            if problems.len() == before {
+                let path = error.path().to_string();
+                problems.add(if path == "." { "" } else { &path }, error.inner().to_string());
+            }
             None
         }
     }

@@ -13,6 +13,9 @@ pub mod names {
     pub const REFUSED: &str = "muxbridge_receiver_refused_total";
     /// Requests that a receiver could not read at all. Labels `component`, `reason`.
     pub const BAD_REQUESTS: &str = "muxbridge_receiver_bad_requests_total";
+    /// Items that were queued for a destination or found no room: what [`SENT`], [`DROPPED`] and [`QUEUED`] add up to,
+    /// but for first values of cumulative series, which only set a baseline. Labels `component`, `signal`.
+    pub const ENQUEUED: &str = "muxbridge_exporter_enqueued_total";
     /// Items that a destination confirmed. Labels `component`, `signal`.
     pub const SENT: &str = "muxbridge_exporter_sent_total";
     /// Items that were accepted and will not be delivered. Labels `component`, `signal`, `reason`.

@@ -1,0 +1,154 @@
+//! The `service` section: the admin port, workers, shutdown and our own telemetry.
+
+use crate::pipeline::settings::BatchSettings;
+use muxbridge_core::config::{GoDuration, Problems};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::net::SocketAddr;
+
+/// `service`, without its pipelines.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Service {
+    /// Health, readiness and metrics over HTTP.
+    pub(crate) admin: AdminSettings,
+    /// Threads that receive and translate, each with listeners of its own. Default 0: one for each core.
+    pub(crate) workers: usize,
+    /// How long to deliver what is queued after SIGTERM. Default 10s.
+    pub(crate) shutdown_timeout: GoDuration,
+    /// Our own logs and spans.
+    pub(crate) telemetry: Telemetry,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Service {
+            admin: AdminSettings::default(),
+            workers: 0,
+            shutdown_timeout: GoDuration::from_secs(10),
+            telemetry: Telemetry::default(),
+        }
+    }
+}
+
+/// `service.admin`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AdminSettings {
+    /// Whether to listen at all. Default true, or what ENABLE_METRICS says.
+    pub(crate) enabled: Option<bool>,
+    /// The address. Default 127.0.0.1 with the port in METRICS_PORT, or 9090.
+    pub(crate) endpoint: Option<String>,
+    /// Host names that requests may name besides localhost and the address itself. A page in a browser on this host
+    /// could otherwise read the metrics through a name of its own.
+    pub(crate) allowed_hosts: Vec<String>,
+    /// Whether `/metrics` also holds the translated metrics of all pipelines. Default true.
+    pub(crate) pipeline_metrics: bool,
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        AdminSettings { enabled: None, endpoint: None, allowed_hosts: Vec::new(), pipeline_metrics: true }
+    }
+}
+
+/// `service.telemetry`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Telemetry {
+    /// Our own log.
+    pub(crate) logs: Logs,
+    /// Our own spans.
+    pub(crate) traces: Traces,
+}
+
+/// `service.telemetry.logs`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Logs {
+    /// error, warn, info, debug or trace, or a filter such as `info,muxbridge=debug`. Default LOG_LEVEL, or info.
+    pub(crate) level: Option<String>,
+    /// text or json. Default LOG_FORMAT, or text.
+    pub(crate) format: Option<LogFormat>,
+    /// A file to append to, instead of standard error. Default LOG_FILE, or none.
+    pub(crate) file: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `service.telemetry.traces`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Traces {
+    /// An OTLP/gRPC endpoint for the bridge's own spans, for example http://127.0.0.1:5317. Not one of its own
+    /// receivers. Default none: no spans are made.
+    pub(crate) endpoint: Option<String>,
+    /// Which part of the requests to destinations gets a span, 0 to 1. Default 0.01.
+    pub(crate) sampling_ratio: f64,
+}
+
+impl Default for Traces {
+    fn default() -> Self {
+        Traces { endpoint: None, sampling_ratio: 0.01 }
+    }
+}
+
+impl Service {
+    pub(crate) fn check(&self, problems: &mut Problems) {
+        if let Some(endpoint) = &self.admin.endpoint
+            && endpoint.parse::<SocketAddr>().is_err()
+        {
+            problems.add("admin.endpoint", format!("{endpoint:?} is not an address; write for example 127.0.0.1:9090"));
+        }
+        if let Some(endpoint) = &self.telemetry.traces.endpoint
+            && !endpoint.starts_with("http://")
+            && !endpoint.starts_with("https://")
+        {
+            problems.add("telemetry.traces.endpoint", format!("{endpoint:?} has no scheme; write http://host:port"));
+        }
+        if !(0.0..=1.0).contains(&self.telemetry.traces.sampling_ratio) {
+            let ratio = self.telemetry.traces.sampling_ratio;
+            problems.add("telemetry.traces.sampling_ratio", format!("{ratio} is not between 0 and 1"));
+        }
+        if self.workers > 256 {
+            problems.add("workers", format!("{} is more than 256", self.workers));
+        }
+    }
+}
+
+/// The Collector's `batch` processor.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct BatchProcessor {
+    /// How long a smaller batch waits. Default 200ms.
+    timeout: GoDuration,
+    /// Items that are sent at once. Default 8192.
+    send_batch_size: usize,
+    /// The most items in one request; 0 means `send_batch_size`. Default 0.
+    send_batch_max_size: usize,
+}
+
+impl Default for BatchProcessor {
+    fn default() -> Self {
+        BatchProcessor { timeout: GoDuration::from_millis(200), send_batch_size: 8192, send_batch_max_size: 0 }
+    }
+}
+
+impl From<BatchProcessor> for BatchSettings {
+    fn from(batch: BatchProcessor) -> Self {
+        BatchSettings {
+            flush_timeout: batch.timeout,
+            min_size: batch.send_batch_size,
+            max_size: batch.send_batch_max_size.max(batch.send_batch_size).max(1),
+        }
+    }
+}

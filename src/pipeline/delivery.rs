@@ -1,0 +1,159 @@
+//! Takes batches from a lane to the exporter: splitting, retry with backoff, counting.
+
+use super::lane::Lane;
+use super::settings::RetryOnFailure;
+use muxbridge_core::{Batch, DynExporter, ExportError, Stop};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Whether a destination takes what it is sent: for `/ready`.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    failing: AtomicU64,
+    last_error: Mutex<String>,
+}
+
+impl Health {
+    fn ok(&self, id: &str) {
+        if self.failing.swap(0, Ordering::Relaxed) > 0 {
+            tracing::info!(exporter = id, "delivering again");
+        }
+    }
+
+    fn failed(&self, id: &str, error: &str) {
+        // Only the first of a series is worth a line; the counters show the rest.
+        if self.failing.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(exporter = id, error, "not delivering");
+        }
+        error.clone_into(&mut self.last_error.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The last error, if the last attempt failed.
+    pub(crate) fn error(&self) -> Option<String> {
+        (self.failing.load(Ordering::Relaxed) > 0)
+            .then(|| self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+/// One consumer of one lane.
+pub(crate) struct Delivery {
+    pub(crate) id: String,
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) exporter: Arc<dyn DynExporter>,
+    pub(crate) retry: RetryOnFailure,
+    pub(crate) health: Arc<Health>,
+    /// On when the time to drain is over: what is not delivered by then is dropped and counted.
+    pub(crate) abandon: Stop,
+    /// The seed of the jitter.
+    pub(crate) seed: u64,
+}
+
+impl Delivery {
+    /// Delivers until the lane is closed and empty.
+    pub(crate) async fn run(self) {
+        let mut random = fastrand::Rng::with_seed(self.seed);
+        while let Some(batch) = self.lane.pop().await {
+            let mut parts: VecDeque<Batch> = self.fit(&batch).into();
+            while let Some(part) = parts.pop_front() {
+                for smaller in self.deliver(part, &mut random).await.into_iter().rev() {
+                    parts.push_front(smaller);
+                }
+            }
+        }
+    }
+
+    /// Splits a batch to what the destination takes.
+    fn fit(&self, batch: &Batch) -> Vec<Batch> {
+        let needs = &self.lane.needs;
+        let items = needs.max_request_items.unwrap_or(usize::MAX).min(self.lane.settings.batch.max_size);
+        let bytes = needs.max_request_bytes.unwrap_or(usize::MAX);
+        if batch.items() <= items && batch.otlp().len() <= bytes {
+            return vec![batch.clone()];
+        }
+        split(batch, items, bytes)
+    }
+
+    /// Sends one batch until it is delivered or dropped; the parts of it if it is too large.
+    async fn deliver(&self, batch: Batch, random: &mut fastrand::Rng) -> Vec<Batch> {
+        let counts = &self.lane.counts;
+        let items = batch.items() as u64;
+        let began = Instant::now();
+        let mut attempt = 0u32;
+        loop {
+            let result = tokio::select! {
+                result = self.exporter.export_dyn(&batch) => result,
+                () = self.abandon.wait() => {
+                    counts.drop_queued("shutdown", items);
+                    return Vec::new();
+                }
+            };
+            let (after, error) = match result {
+                Ok(delivered) => {
+                    self.health.ok(&self.id);
+                    let rejected = delivered.rejected.min(items);
+                    if rejected > 0 {
+                        tracing::warn!(exporter = self.id, rejected, message = delivered.message, "partly rejected");
+                        counts.drop_queued("rejected", rejected);
+                    }
+                    let omitted = delivered.omitted.min(items - rejected);
+                    counts.queued.sub(items - rejected);
+                    counts.sent.add(items - rejected - omitted);
+                    return Vec::new();
+                }
+                Err(ExportError::Retryable { after, source }) => (after, source.to_string()),
+                Err(ExportError::TooLarge { .. }) if items > 1 => {
+                    return split(&batch, batch.items().div_ceil(2), usize::MAX);
+                }
+                Err(ExportError::TooLarge { source }) => return self.give_up("too_large", items, &source.to_string()),
+                Err(ExportError::Permanent { reason, source }) => {
+                    self.health.failed(&self.id, &source.to_string());
+                    return self.give_up(reason, items, &source.to_string());
+                }
+            };
+            self.health.failed(&self.id, &error);
+            let limit = self.retry.max_elapsed_time.0;
+            let delay = self.delay(attempt, after, random);
+            if !self.retry.enabled || (limit > Duration::ZERO && began.elapsed() + delay > limit) {
+                return self.give_up("retries_exhausted", items, &error);
+            }
+            attempt += 1;
+            counts.retries.add(1);
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = self.abandon.wait() => {
+                    counts.drop_queued("shutdown", items);
+                    return Vec::new();
+                }
+            }
+        }
+    }
+
+    fn give_up(&self, reason: &str, items: u64, error: &str) -> Vec<Batch> {
+        tracing::warn!(exporter = self.id, signal = self.lane.signal.as_str(), items, reason, error, "dropped");
+        self.lane.counts.drop_queued(reason, items);
+        Vec::new()
+    }
+
+    /// Exponential, varied at random, and never shorter than what the destination asked for.
+    fn delay(&self, attempt: u32, after: Option<Duration>, random: &mut fastrand::Rng) -> Duration {
+        let grown = self.retry.initial_interval.0.as_secs_f64() * self.retry.multiplier.powi(attempt.min(64) as i32);
+        let base = grown.min(self.retry.max_interval.0.as_secs_f64());
+        let spread = 1.0 + self.retry.randomization_factor * (2.0 * random.f64() - 1.0);
+        let own = Duration::try_from_secs_f64(base * spread).unwrap_or(self.retry.max_interval.0);
+        match after {
+            // Jitter only adds to it: all clients of one destination were told the same time.
+            Some(asked) => asked.max(own).max(asked + asked.mul_f64(0.1 * random.f64())),
+            None => own,
+        }
+    }
+}
+
+fn split(batch: &Batch, items: usize, bytes: usize) -> Vec<Batch> {
+    muxbridge_pdata::split(batch.signal(), batch.otlp(), items, bytes)
+        .into_iter()
+        .map(|part| Batch::from_valid(batch.signal(), part, batch.origin().clone()))
+        .collect()
+}
