@@ -1,1 +1,4 @@
-//! stub
+//! The one integration-test binary; a module for each subject.
+
+#[path = "it/structure.rs"]
+mod structure;
