@@ -197,8 +197,10 @@ impl Loader<'_> {
         for pipeline in pipelines {
             let Some(settings) = pipeline.processors.iter().find_map(|id| self.batch.get(id)).cloned() else { continue };
             pipeline.processors.retain(|id| !self.batch.contains_key(id));
-            for exporter in pipeline.exporters.iter().filter_map(|id| exporters.get_mut(id).map(|e| &mut e.queue)) {
-                exporter.batch = settings.clone();
+            for id in &pipeline.exporters {
+                if let Some(exporter) = exporters.get_mut(id) {
+                    exporter.queue.batch = settings.clone();
+                }
             }
         }
     }

@@ -3,12 +3,10 @@
 //! Each worker is a thread with a runtime of its own. It has its own listeners and processors, so that a batch stays
 //! on the core that read it until it is queued for its destinations.
 
-pub(crate) mod delivery;
-pub(crate) mod entry;
+mod delivery;
+mod entry;
 pub(crate) mod graph;
-pub(crate) mod lane;
+mod lane;
 pub(crate) mod settings;
 
 pub(crate) use delivery::Health;
-pub(crate) use entry::Chain;
-pub(crate) use lane::{Destination, Lane};

@@ -7,25 +7,25 @@ use serde::Deserialize;
 /// `sending_queue`: what waits for a destination.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct SendingQueue {
+pub(crate) struct SendingQueue {
     /// Always true: a destination without a queue would hold back the others.
-    pub enabled: bool,
+    pub(crate) enabled: bool,
     /// How many requests to the destination may be under way at once, for each signal. Default 4.
-    pub num_consumers: usize,
+    pub(crate) num_consumers: usize,
     /// How much may wait, in units of `sizer`. Default 200000 items.
-    pub queue_size: usize,
+    pub(crate) queue_size: usize,
     /// What `queue_size` counts. Default `items`.
-    pub sizer: Sizer,
+    pub(crate) sizer: Sizer,
     /// A second bound, in mebibytes of OTLP. Default 64.
-    pub max_size_mib: usize,
+    pub(crate) max_size_mib: usize,
     /// How batches are joined before they are sent.
-    pub batch: BatchSettings,
+    pub(crate) batch: BatchSettings,
 }
 
 /// What a queue size counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Sizer {
+pub(crate) enum Sizer {
     /// Batches as they came in.
     Requests,
     /// Spans, data points or log records.
@@ -38,31 +38,31 @@ pub enum Sizer {
 /// `sending_queue.batch`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct BatchSettings {
+pub(crate) struct BatchSettings {
     /// How long a batch smaller than `min_size` waits for more. Default 200ms.
-    pub flush_timeout: GoDuration,
+    pub(crate) flush_timeout: GoDuration,
     /// Items that are sent at once, without waiting. Default 512.
-    pub min_size: usize,
+    pub(crate) min_size: usize,
     /// The most items in one request. Default 8192.
-    pub max_size: usize,
+    pub(crate) max_size: usize,
 }
 
 /// `retry_on_failure`: how often a destination is tried again.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct RetryOnFailure {
+pub(crate) struct RetryOnFailure {
     /// Whether to try again at all. Default true.
-    pub enabled: bool,
+    pub(crate) enabled: bool,
     /// The first delay. Default 1s.
-    pub initial_interval: GoDuration,
+    pub(crate) initial_interval: GoDuration,
     /// By how much the delay grows. Default 2.
-    pub multiplier: f64,
+    pub(crate) multiplier: f64,
     /// How far the delay is varied at random, 0 to 1. Default 0.5.
-    pub randomization_factor: f64,
+    pub(crate) randomization_factor: f64,
     /// The longest delay, unless the destination asks for more. Default 30s.
-    pub max_interval: GoDuration,
+    pub(crate) max_interval: GoDuration,
     /// When to give up and drop. Default 0: never; the queue is the bound.
-    pub max_elapsed_time: GoDuration,
+    pub(crate) max_elapsed_time: GoDuration,
 }
 
 impl Default for SendingQueue {

@@ -1,0 +1,169 @@
+//! What an operator reads when a configuration is wrong, and what a right one becomes.
+
+use super::*;
+use muxbridge_core::config::GoDuration;
+use std::collections::HashMap;
+
+fn load_with(yaml: &str, variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let variables: HashMap<&str, &str> = variables.iter().copied().collect();
+    load(yaml, &|name| variables.get(name).map(|v| (*v).to_owned()), &Registry::builtin())
+        .map_err(|problems| problems.into_vec().iter().map(ToString::to_string).collect())
+}
+
+fn problems(yaml: &str) -> Vec<String> {
+    load_with(yaml, &[]).err().unwrap_or_default()
+}
+
+/// A configuration around an exporter.
+fn with_exporter(body: &str) -> String {
+    format!(
+        "receivers: {{otlp: }}\nexporters:\n  {body}\nservice: {{pipelines: {{traces: {{receivers: [otlp], exporters: [{}]}}}}}}\n",
+        body.split(':').next().unwrap_or_default()
+    )
+}
+
+#[test]
+fn ten_mistakes_are_ten_problems_each_with_path_value_and_what_to_write() {
+    let yaml = include_str!("../../tests/config/ten_mistakes.yaml");
+    let found = problems(yaml);
+    let expected: Vec<&str> = include_str!("../../tests/config/ten_mistakes.txt").lines().collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_variable_cannot_change_the_structure_of_the_file() {
+    let yaml = with_exporter("otlp: {endpoint: \"${env:TARGET}\"}");
+    let found = load_with(&yaml, &[("TARGET", "x:1\nheaders: {a: b}")]).err().unwrap_or_default();
+    assert!(found.iter().all(|p| p.starts_with("exporters.otlp.endpoint")), "{found:?}");
+}
+
+#[test]
+fn a_variable_that_is_not_set_is_a_problem_at_its_place() {
+    let found = problems(&with_exporter("otlp: {endpoint: \"${env:NO_SUCH}\"}"));
+    assert_eq!(
+        found,
+        ["exporters.otlp.endpoint: the environment variable NO_SUCH is not set; set it, or write ${env:NO_SUCH:-default}"]
+    );
+}
+
+#[test]
+fn a_default_stands_in_for_a_variable_and_two_dollars_are_one() {
+    let mut tree = serde_json::json!({ "a": "${env:NONE:-x}", "b": "$$5", "c": "${SET}", "d": "p$ss" });
+    let mut problems = Problems::new();
+    substitute::substitute(&mut tree, &|name| (name == "SET").then(|| "v".to_owned()), &mut problems);
+    assert_eq!(tree, serde_json::json!({ "a": "x", "b": "$5", "c": "v", "d": "p$ss" }));
+    assert!(problems.is_empty());
+}
+
+#[test]
+fn a_number_may_be_quoted_and_may_come_from_a_variable() {
+    let yaml = with_exporter("debug: {sending_queue: {num_consumers: \"3\", queue_size: \"${env:SIZE}\"}}");
+    let config = load_with(&yaml, &[("SIZE", "77")]).unwrap_or_else(|p| panic!("{p:?}"));
+    let queue = &config.exporters["debug"].queue;
+    assert_eq!((queue.num_consumers, queue.queue_size), (3, 77));
+}
+
+#[test]
+fn a_secret_of_the_wrong_type_is_not_printed() {
+    let found = problems(&with_exporter("newrelic: {license_key: [canary-key]}"));
+    assert!(!found.is_empty() && !found.concat().contains("canary"), "{found:?}");
+}
+
+#[test]
+fn a_component_that_no_pipeline_uses_is_a_warning() {
+    let yaml = with_exporter("debug:\n  debug/spare:");
+    let config = load_with(&yaml, &[]).unwrap_or_else(|p| panic!("{p:?}"));
+    assert_eq!(config.warnings, ["exporters.debug/spare: no pipeline uses it, so it is not started"]);
+}
+
+#[test]
+fn an_exporter_in_a_pipeline_of_a_signal_it_cannot_send_is_a_problem() {
+    let found = problems(&with_exporter("statsd: {endpoint: 127.0.0.1:8125}"));
+    assert_eq!(found, ["service.pipelines.traces.exporters[0]: \"statsd\" cannot send traces; it sends metrics"]);
+}
+
+#[test]
+fn the_batch_processor_of_the_collector_sets_the_batching_of_the_exporters_behind_it() {
+    let yaml = "
+receivers: {otlp: }
+processors: {batch: {timeout: 3s, send_batch_size: 100}}
+exporters: {debug: }
+service: {pipelines: {traces: {receivers: [otlp], processors: [batch], exporters: [debug]}}}";
+    let config = load_with(yaml, &[]).unwrap_or_else(|p| panic!("{p:?}"));
+    let batch = &config.exporters["debug"].queue.batch;
+    assert_eq!((batch.flush_timeout, batch.min_size, batch.max_size), (GoDuration::from_secs(3), 100, 100));
+    assert!(config.pipelines[0].processors.is_empty());
+}
+
+#[test]
+fn what_the_collector_has_and_we_do_not_is_explained() {
+    let yaml = "
+receivers: {otlp: }
+processors: {memory_limiter: {limit_mib: 100}}
+exporters: {logging: }
+extensions: {health_check: }
+service: {pipelines: {traces: {receivers: [otlp], processors: [memory_limiter], exporters: [logging]}}}";
+    let found = problems(yaml).join("\n");
+    for expected in ["there are no extensions", "there is no memory_limiter", "is called \"debug\""] {
+        assert!(found.contains(expected), "{expected:?} is not in {found}");
+    }
+}
+
+#[test]
+fn duplicate_keys_and_broken_yaml_name_their_line() {
+    let found = problems("receivers: {otlp: }\nreceivers: {otlp: }\n");
+    assert!(found[0].contains("not valid YAML") && found[0].contains("line 2"), "{found:?}");
+}
+
+mod environment_only {
+    use super::super::environment::configuration;
+    use super::*;
+
+    fn from(variables: &[(&str, &str)]) -> (Config, Vec<String>) {
+        let map: HashMap<&str, &str> = variables.iter().copied().collect();
+        let found = configuration(&|name| map.get(name).map(|v| (*v).to_owned()));
+        let config = from_tree(found.tree, &Registry::builtin(), Problems::new());
+        (config.unwrap_or_else(|p| panic!("{:?}", p.into_vec())), found.chosen)
+    }
+
+    fn exporters(variables: &[(&str, &str)]) -> Vec<String> {
+        from(variables).0.exporters.into_keys().collect()
+    }
+
+    #[test]
+    fn without_any_destination_it_prints() {
+        let (config, chosen) = from(&[]);
+        assert_eq!(config.exporters.keys().collect::<Vec<_>>(), ["debug"]);
+        assert_eq!(config.pipelines.len(), 3);
+        assert!(chosen.iter().any(|c| c.contains("http://127.0.0.1:8000/metrics/prometheus")), "{chosen:?}");
+    }
+
+    #[test]
+    fn each_variable_that_users_have_picks_its_exporter() {
+        assert_eq!(exporters(&[("DD_AGENT_HOST", "agent")]), ["datadog"]);
+        assert_eq!(exporters(&[("DD_API_KEY", "k"), ("DD_SITE", "datadoghq.eu")]), ["otlphttp/datadog"]);
+        assert_eq!(exporters(&[("NEW_RELIC_LICENSE_KEY", "eu01xx1234567890")]), ["newrelic"]);
+        let grpc = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+        assert_eq!(exporters(&grpc), ["otlp"]);
+        assert_eq!(exporters(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318")]), ["otlphttp"]);
+    }
+
+    #[test]
+    fn a_key_is_never_part_of_what_is_printed() {
+        let (_, chosen) = from(&[
+            ("DD_API_KEY", "canary-dd"),
+            ("NEW_RELIC_LICENSE_KEY", "eu01xxcanary"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:canary@c:4318"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=canary"),
+            ("MODELMUXER_URL", "http://user:canary@m:8000"),
+        ]);
+        assert!(!chosen.join("\n").contains("canary"), "{chosen:?}");
+    }
+
+    #[test]
+    fn an_endpoint_that_is_this_bridge_itself_is_not_used() {
+        let (config, chosen) = from(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4317")]);
+        assert_eq!(config.exporters.keys().collect::<Vec<_>>(), ["debug"]);
+        assert!(chosen.iter().any(|c| c.contains("this bridge itself")), "{chosen:?}");
+    }
+}
