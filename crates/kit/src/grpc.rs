@@ -60,7 +60,8 @@ impl GrpcClient {
         let mut headers = options.headers;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
-        headers.insert(USER_AGENT, options.user_agent);
+        // The user may have one of their own.
+        headers.entry(USER_AGENT).or_insert(options.user_agent);
         // The protocol allows eight digits: milliseconds reach a little more than a day.
         let deadline = format!("{}m", timeout.as_millis().clamp(1, 99_999_999));
         if let Ok(value) = HeaderValue::from_str(&deadline) {

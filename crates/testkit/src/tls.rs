@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
 
+/// What [`crate::Server::start_tls`] and [`crate::GrpcServer::start_tls`] take.
+pub type ServerTls = Arc<ServerConfig>;
+
 /// An authority that exists for one test, with its files in a directory that goes away with it.
 pub struct Authority {
     certificate: rcgen::Certificate,
@@ -44,12 +47,25 @@ impl Authority {
 
     /// A server called `name` (the scripted servers call themselves `localhost`), with HTTP/2 and HTTP/1.1. With
     /// `require_client` it wants a client certificate of this authority.
-    pub fn server(&self, name: &str, require_client: bool) -> Arc<ServerConfig> {
+    pub fn server(&self, name: &str, require_client: bool) -> ServerTls {
+        self.server_of_versions(name, require_client, rustls::ALL_VERSIONS)
+    }
+
+    /// A server called `name` that knows nothing newer than TLS 1.2.
+    pub fn old_server(&self, name: &str) -> ServerTls {
+        self.server_of_versions(name, false, &[&rustls::version::TLS12])
+    }
+
+    fn server_of_versions(
+        &self,
+        name: &str,
+        require_client: bool,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> ServerTls {
         let (certificate, key) = self.issue(name);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .unwrap();
+        let builder =
+            ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).unwrap();
         let builder = if require_client {
             let mut roots = RootCertStore::empty();
             roots.add(self.certificate.der().clone()).unwrap();
