@@ -39,6 +39,17 @@ pub enum Kind {
     Message(&'static Message),
 }
 
+/// How a message tells a missing value of a singular field from a default one. Messages always can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It cannot: 0 and the empty string are left out.
+    Implicit,
+    /// `optional`: what was set is written, whatever it is.
+    Optional,
+    /// A member of the message's only oneof: written even if 0, and the last member that was set counts.
+    Oneof,
+}
+
 /// One field of a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
@@ -50,6 +61,8 @@ pub struct Field {
     pub kind: Kind,
     /// Whether it may occur several times (numbers may be packed).
     pub repeated: bool,
+    /// Whether 0 differs from nothing.
+    pub presence: Presence,
 }
 
 /// One message type.
@@ -88,11 +101,19 @@ impl Message {
 }
 
 const fn one(number: u32, json: &'static str, kind: Kind) -> Field {
-    Field { number, json, kind, repeated: false }
+    Field { number, json, kind, repeated: false, presence: Presence::Implicit }
+}
+
+const fn optional(number: u32, json: &'static str, kind: Kind) -> Field {
+    Field { number, json, kind, repeated: false, presence: Presence::Optional }
+}
+
+const fn choice(number: u32, json: &'static str, kind: Kind) -> Field {
+    Field { number, json, kind, repeated: false, presence: Presence::Oneof }
 }
 
 const fn many(number: u32, json: &'static str, kind: Kind) -> Field {
-    Field { number, json, kind, repeated: true }
+    Field { number, json, kind, repeated: true, presence: Presence::Implicit }
 }
 
 use Kind::{
@@ -198,14 +219,14 @@ pub static KEY_VALUE: Message = Message::new(
 pub static ANY_VALUE: Message = Message::new(
     "AnyValue",
     &[
-        one(1, "stringValue", String),
-        one(2, "boolValue", Bool),
-        one(3, "intValue", Int64),
-        one(4, "doubleValue", Double),
-        one(5, "arrayValue", Kind::Message(&ARRAY_VALUE)),
-        one(6, "kvlistValue", Kind::Message(&KEY_VALUE_LIST)),
-        one(7, "bytesValue", Bytes),
-        one(8, "stringValueStrindex", Int32),
+        choice(1, "stringValue", String),
+        choice(2, "boolValue", Bool),
+        choice(3, "intValue", Int64),
+        choice(4, "doubleValue", Double),
+        choice(5, "arrayValue", Kind::Message(&ARRAY_VALUE)),
+        choice(6, "kvlistValue", Kind::Message(&KEY_VALUE_LIST)),
+        choice(7, "bytesValue", Bytes),
+        choice(8, "stringValueStrindex", Int32),
     ],
 );
 static ARRAY_VALUE: Message = Message::new("ArrayValue", &[many(1, "values", Kind::Message(&ANY_VALUE))]);
@@ -263,11 +284,11 @@ pub static METRIC: Message = Message::new(
         one(1, "name", String),
         one(2, "description", String),
         one(3, "unit", String),
-        one(5, "gauge", Kind::Message(&GAUGE)),
-        one(7, "sum", Kind::Message(&SUM)),
-        one(9, "histogram", Kind::Message(&HISTOGRAM)),
-        one(10, "exponentialHistogram", Kind::Message(&EXPONENTIAL_HISTOGRAM)),
-        one(11, "summary", Kind::Message(&SUMMARY)),
+        choice(5, "gauge", Kind::Message(&GAUGE)),
+        choice(7, "sum", Kind::Message(&SUM)),
+        choice(9, "histogram", Kind::Message(&HISTOGRAM)),
+        choice(10, "exponentialHistogram", Kind::Message(&EXPONENTIAL_HISTOGRAM)),
+        choice(11, "summary", Kind::Message(&SUMMARY)),
         many(12, "metadata", Kind::Message(&KEY_VALUE)),
     ],
 );
@@ -295,8 +316,8 @@ static NUMBER_POINT: Message = Message::new(
         many(7, "attributes", Kind::Message(&KEY_VALUE)),
         one(2, "startTimeUnixNano", Fixed64),
         one(3, "timeUnixNano", Fixed64),
-        one(4, "asDouble", Double),
-        one(6, "asInt", Sfixed64),
+        choice(4, "asDouble", Double),
+        choice(6, "asInt", Sfixed64),
         many(5, "exemplars", Kind::Message(&EXEMPLAR)),
         one(8, "flags", Uint32),
     ],
@@ -308,13 +329,13 @@ static HISTOGRAM_POINT: Message = Message::new(
         one(2, "startTimeUnixNano", Fixed64),
         one(3, "timeUnixNano", Fixed64),
         one(4, "count", Fixed64),
-        one(5, "sum", Double),
+        optional(5, "sum", Double),
         many(6, "bucketCounts", Fixed64),
         many(7, "explicitBounds", Double),
         many(8, "exemplars", Kind::Message(&EXEMPLAR)),
         one(10, "flags", Uint32),
-        one(11, "min", Double),
-        one(12, "max", Double),
+        optional(11, "min", Double),
+        optional(12, "max", Double),
     ],
 );
 static EXPONENTIAL_POINT: Message = Message::new(
@@ -324,15 +345,15 @@ static EXPONENTIAL_POINT: Message = Message::new(
         one(2, "startTimeUnixNano", Fixed64),
         one(3, "timeUnixNano", Fixed64),
         one(4, "count", Fixed64),
-        one(5, "sum", Double),
+        optional(5, "sum", Double),
         one(6, "scale", Sint32),
         one(7, "zeroCount", Fixed64),
         one(8, "positive", Kind::Message(&BUCKETS)),
         one(9, "negative", Kind::Message(&BUCKETS)),
         one(10, "flags", Uint32),
         many(11, "exemplars", Kind::Message(&EXEMPLAR)),
-        one(12, "min", Double),
-        one(13, "max", Double),
+        optional(12, "min", Double),
+        optional(13, "max", Double),
         one(14, "zeroThreshold", Double),
     ],
 );
@@ -357,8 +378,8 @@ static EXEMPLAR: Message = Message::new(
     &[
         many(7, "filteredAttributes", Kind::Message(&KEY_VALUE)),
         one(2, "timeUnixNano", Fixed64),
-        one(3, "asDouble", Double),
-        one(6, "asInt", Sfixed64),
+        choice(3, "asDouble", Double),
+        choice(6, "asInt", Sfixed64),
         one(4, "spanId", SpanId),
         one(5, "traceId", TraceId),
     ],

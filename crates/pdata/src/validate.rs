@@ -4,8 +4,8 @@ use crate::schema::{Field as SchemaField, Kind, Message};
 use crate::wire::{Fields, Problem, Value, WireError, read_varint};
 use crate::{Signal, schema::field};
 
-/// How deep messages may nest, the request itself included. An attribute value uses two levels for each array or map
-/// around it, so that 25 of them may stand inside one another.
+/// How deep messages may nest, the request itself included. Around an attribute value each array uses two levels and
+/// each map three, so that some 27 arrays or 18 maps may stand inside one another.
 pub const MAX_DEPTH: u32 = 60;
 
 /// What a request may hold at most.
