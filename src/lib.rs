@@ -1,3 +1,4 @@
 //! Muxbridge: the telemetry bridge for ModelMuxer.
 
+pub mod trace;
 pub mod translate;
