@@ -1,4 +1,9 @@
 //! ModelMuxer's telemetry to the semantic conventions of OpenTelemetry: pure, no I/O and no clock below here.
 
+pub mod errors;
+pub mod explain;
+pub mod profile;
 pub mod providers;
 pub mod routes;
+pub mod spans;
+pub mod table;

@@ -40,6 +40,9 @@ pub mod names {
     pub const QUEUED_BYTES: &str = "muxbridge_exporter_queued_bytes";
     /// Spans held back until their trace is complete (gauge). Label `component`.
     pub const TRACES_BUFFERED: &str = "muxbridge_buffered_spans";
+    /// Traces, or late parts of one, that left the assembly. Labels `component`, `outcome` (`complete`, `idle`, `expired`,
+    /// `full`, `shutdown`, `late`).
+    pub const TRACES: &str = "muxbridge_assembled_traces_total";
     /// Whether the last scrape of a target succeeded (gauge, 0 or 1). Labels `component`, `target`.
     pub const SCRAPE_UP: &str = "muxbridge_scrape_up";
     /// Scrapes that failed. Labels `component`, `target`, `reason`.

@@ -1,0 +1,113 @@
+//! The processor: batches of spans in, translated traces out.
+
+use super::assembler::{Assembler, Leaving, Why};
+use super::options::TraceOptions;
+use super::output::Output;
+use crate::translate::explain::{Effect, Explain, Rule};
+use crate::translate::spans::{Member, Plan, Report, SpanOptions};
+use muxbridge_core::{Batch, BuildContext, Counter, Processor, Signal, names};
+use std::time::Instant;
+
+/// Assembles and translates the traces of ModelMuxer. Everything else passes through, byte for byte.
+pub struct TraceTranslator {
+    assembler: Assembler,
+    stage: Stage,
+    buffered: Counter,
+    /// What this instance has added to `buffered`, which all workers share.
+    reported: u64,
+}
+
+/// What happens to spans that leave the assembler.
+struct Stage {
+    options: SpanOptions,
+    explain: Option<Box<dyn Explain + Send>>,
+    output: Output,
+    rules: Vec<Counter>,
+    traces: Vec<Counter>,
+}
+
+impl TraceTranslator {
+    /// Builds one for one worker.
+    pub fn new(options: &TraceOptions, cx: &BuildContext) -> Self {
+        let signal = ("signal", Signal::Traces.as_str());
+        let rules = Rule::ALL.iter().map(|rule| {
+            let name = match rule.effect() {
+                Effect::Derived => names::DERIVED,
+                Effect::Repaired => names::REPAIRED,
+                Effect::Omitted => names::OMITTED,
+            };
+            cx.counter(name, &[signal, ("rule", rule.as_str())])
+        });
+        let traces = Why::ALL.iter().map(|why| cx.counter(names::TRACES, &[("outcome", why.as_str())]));
+        let stage = Stage {
+            options: options.spans(),
+            explain: None,
+            output: Output::default(),
+            rules: rules.collect(),
+            traces: traces.collect(),
+        };
+        let assembler = Assembler::new(options.limits());
+        TraceTranslator { assembler, stage, buffered: cx.counter(names::TRACES_BUFFERED, &[]), reported: 0 }
+    }
+
+    /// Has every change told to `explain`.
+    pub fn explain(&mut self, explain: Box<dyn Explain + Send>) {
+        self.stage.explain = Some(explain);
+    }
+
+    fn report_buffered(&mut self) {
+        let now = self.assembler.buffered() as u64;
+        self.buffered.add(now.saturating_sub(self.reported));
+        self.buffered.sub(self.reported.saturating_sub(now));
+        self.reported = now;
+    }
+}
+
+impl Stage {
+    fn translate(&mut self, leaving: &Leaving, emit: &mut dyn FnMut(Batch)) {
+        self.traces[leaving.why as usize].add(1);
+        let members: Vec<Member<'_>> = leaving.spans.iter().map(|held| Member::read(&held.raw)).collect();
+        let plan = Plan::new(&members, leaving.below_server, &self.options);
+        let explain = self.explain.as_deref_mut().map(|explain| explain as &mut dyn Explain);
+        let mut report = Report { explain, ..Report::default() };
+        for (index, held) in leaving.spans.iter().enumerate() {
+            self.output.span(&held.group, |w| plan.write(index, w, &mut report));
+        }
+        for (rule, n) in report.counts.drain() {
+            self.rules[rule as usize].add(n);
+        }
+        if self.output.is_full() {
+            self.output.emit(emit);
+        }
+    }
+}
+
+impl Processor for TraceTranslator {
+    fn process(&mut self, batch: Batch, now: Instant, emit: &mut dyn FnMut(Batch)) {
+        if batch.signal() != Signal::Traces {
+            emit(batch);
+            return;
+        }
+        let stage = &mut self.stage;
+        let rest = self.assembler.take(batch, now, &mut |leaving| stage.translate(&leaving, emit));
+        self.stage.output.emit(emit);
+        if let Some(rest) = rest {
+            emit(rest);
+        }
+        self.report_buffered();
+    }
+
+    fn tick(&mut self, now: Instant, emit: &mut dyn FnMut(Batch)) {
+        let stage = &mut self.stage;
+        self.assembler.tick(now, &mut |leaving| stage.translate(&leaving, emit));
+        self.stage.output.emit(emit);
+        self.report_buffered();
+    }
+
+    fn flush(&mut self, emit: &mut dyn FnMut(Batch)) {
+        let stage = &mut self.stage;
+        self.assembler.flush(&mut |leaving| stage.translate(&leaving, emit));
+        self.stage.output.emit(emit);
+        self.report_buffered();
+    }
+}

@@ -1,0 +1,111 @@
+//! One attribute value to the value of its target.
+
+use super::SpanOptions;
+use crate::translate::explain::Rule;
+use crate::translate::providers::{gen_ai_provider_name, operation_name, provider_named};
+use crate::translate::routes::{known_method, known_route};
+use crate::translate::table::Convert;
+use muxbridge_pdata::AnyValue;
+use muxbridge_pdata::view::Span;
+
+/// What came out.
+pub(super) enum Converted<'a> {
+    /// A value.
+    Value(AnyValue<'a>),
+    /// A text that is not in the input.
+    Text(String),
+    /// A list of strings, as the text with commas that it was.
+    List(&'a str),
+    /// Nothing, and that is right.
+    Nothing,
+    /// The value is of another type than the table says: it must be kept as it is.
+    Mismatch,
+}
+
+/// Kinds of personal data whose patterns match ordinary words.
+const LOW_CONFIDENCE: [&str; 3] = ["nationalid", "address", "jwt"];
+
+/// The parts of a text with commas.
+pub(super) fn parts(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+pub(super) fn convert<'a>(
+    how: Convert,
+    value: AnyValue<'a>,
+    span: &Span<'a>,
+    options: &SpanOptions,
+) -> Converted<'a> {
+    match (how, value) {
+        (Convert::Drop(Rule::PolicyMap), AnyValue::KvList(_)) => Converted::Nothing,
+        (Convert::Drop(Rule::PolicyMap), _) => Converted::Mismatch,
+        (Convert::Drop(_), _) => Converted::Nothing,
+        (Convert::Bool, AnyValue::Bool(_)) => Converted::Value(value),
+        (Convert::Verdict, AnyValue::Bool(blocked)) => verdict(blocked, span, "deny"),
+        (Convert::Action, AnyValue::Bool(blocked)) => verdict(blocked, span, "block"),
+        (_, AnyValue::Int(_) | AnyValue::Double(_)) => number(how, value, options),
+        (_, AnyValue::String(raw)) => {
+            string(how, muxbridge_pdata::view::text(raw), options).unwrap_or(Converted::Mismatch)
+        }
+        _ => Converted::Mismatch,
+    }
+}
+
+fn verdict<'a>(blocked: bool, span: &Span<'a>, negative: &'static str) -> Converted<'a> {
+    let redactions = span.attribute(b"num_redactions").and_then(|v| v.as_int()).unwrap_or(0);
+    Converted::Value(AnyValue::string(match (blocked, redactions) {
+        (true, _) => negative,
+        (false, n) if n > 0 => "modify",
+        (false, _) => "allow",
+    }))
+}
+
+fn number<'a>(how: Convert, value: AnyValue<'a>, options: &SpanOptions) -> Converted<'a> {
+    let double = value.as_f64().unwrap_or_default();
+    match (how, value) {
+        (Convert::Int, AnyValue::Int(_)) => Converted::Value(value),
+        (Convert::Double, _) => Converted::Value(AnyValue::Double(double)),
+        (Convert::MillisToSeconds, _) => Converted::Value(AnyValue::Double(double / 1e3)),
+        (Convert::Cost, _) => Converted::Value(AnyValue::Double(double * options.price_correction)),
+        (Convert::Resend, AnyValue::Int(n)) if n > 1 => Converted::Value(AnyValue::Int(n - 1)),
+        (Convert::Resend, AnyValue::Int(_)) => Converted::Nothing,
+        _ => Converted::Mismatch,
+    }
+}
+
+/// `None` if `how` is not for texts.
+fn string<'a>(how: Convert, value: &'a str, options: &SpanOptions) -> Option<Converted<'a>> {
+    let text = |value: &'a str| Some(Converted::Value(AnyValue::string(value)));
+    let optional = |value: Option<&'a str>| {
+        Some(value.map_or(Converted::Nothing, |value| Converted::Value(AnyValue::string(value))))
+    };
+    let address = || provider_named(value).filter(|p| p.address.is_some());
+    match how {
+        Convert::Text => text(value),
+        Convert::List if parts(value).next().is_none() => Some(Converted::Nothing),
+        Convert::List => Some(Converted::List(value)),
+        Convert::LowConfidence if parts(value).next().is_none() => Some(Converted::Nothing),
+        Convert::LowConfidence => {
+            let low = parts(value).all(|kind| LOW_CONFIDENCE.contains(&kind));
+            Some(Converted::Value(AnyValue::Bool(low)))
+        }
+        Convert::TenantId => optional(options.tenant_id.then_some(value)),
+        Convert::Route => optional(known_route(value)),
+        Convert::Method => text(known_method(value)),
+        Convert::OtherMethod => optional((known_method(value) == "_OTHER").then_some(value)),
+        Convert::BeforeColon => optional(value.split_once(':').map(|(provider, _)| provider)),
+        Convert::AfterColon => text(value.split_once(':').map_or(value, |(_, model)| model)),
+        Convert::Provider => Some(match gen_ai_provider_name(value) {
+            std::borrow::Cow::Borrowed(name) => Converted::Value(AnyValue::string(name)),
+            std::borrow::Cow::Owned(name) => Converted::Text(name),
+        }),
+        Convert::Operation => text(operation_name(value)),
+        Convert::Address => optional(address().and_then(|p| p.address)),
+        Convert::Port => {
+            let port = address().map(|p| AnyValue::Int(i64::from(p.port)));
+            Some(port.map_or(Converted::Nothing, Converted::Value))
+        }
+        Convert::ApiType => optional((value == "o1" || value.starts_with("o1-")).then_some("responses")),
+        _ => None,
+    }
+}
