@@ -5,5 +5,7 @@ pub mod explain;
 pub mod profile;
 pub mod providers;
 pub mod routes;
+pub mod scrub;
 pub mod spans;
 pub mod table;
+
