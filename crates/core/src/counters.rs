@@ -34,6 +34,8 @@ pub mod names {
     pub const RETRIES: &str = "muxbridge_exporter_retries_total";
     /// Requests to a destination by outcome. Labels `component`, `signal`, `outcome`.
     pub const REQUESTS: &str = "muxbridge_exporter_requests_total";
+    /// Bytes written to a destination's socket by outcome. Labels `component`, `signal`, `outcome`.
+    pub const BYTES: &str = "muxbridge_exporter_bytes_total";
     /// Items waiting for a destination (gauge). Labels `component`, `signal`.
     pub const QUEUED: &str = "muxbridge_exporter_queued";
     /// Bytes waiting for a destination (gauge). Label `component`.

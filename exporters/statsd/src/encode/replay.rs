@@ -1,0 +1,61 @@
+//! Values that stand for a bucket: spread geometrically over it, with weights that add up to its count.
+
+/// A bucket with at least one value, with finite bounds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Bucket {
+    /// The lower bound.
+    pub(super) low: f64,
+    /// The upper bound.
+    pub(super) high: f64,
+    /// How many values are in it.
+    pub(super) count: u64,
+}
+
+/// The largest weight of one value, as long as that takes no more than [`MAX_VALUES`] values.
+const MAX_WEIGHT: u64 = 100_000;
+/// The most values for one bucket, whatever its count.
+const MAX_VALUES: u64 = 1024;
+
+impl Bucket {
+    /// How many values stand for the bucket.
+    pub(super) fn values(&self, samples: usize) -> u64 {
+        let wanted = if self.low == self.high { 1 } else { self.count.min(samples as u64) };
+        wanted.max(self.count.div_ceil(MAX_WEIGHT).min(MAX_VALUES)).max(1)
+    }
+
+    /// Value `j` of `k`.
+    pub(super) fn value(&self, j: u64, k: u64) -> f64 {
+        let part = (j as f64 + 0.5) / k as f64;
+        if self.low > 0.0 {
+            self.low * (self.high / self.low).powf(part)
+        } else if self.high < 0.0 {
+            self.high * (self.low / self.high).powf(1.0 - part)
+        } else {
+            self.low + (self.high - self.low) * part
+        }
+    }
+}
+
+/// Makes the bounds of the outermost buckets finite, and narrows them to the smallest and largest value if known.
+///
+/// `buckets` are in ascending order. `mean` places the values when neither bound is known.
+pub(super) fn close(buckets: &mut [Bucket], min: Option<f64>, max: Option<f64>, mean: Option<f64>) {
+    if let Some(first) = buckets.first_mut() {
+        if let Some(min) = min.filter(|m| m.is_finite() && *m >= first.low && *m <= first.high) {
+            first.low = min;
+        } else if first.low == f64::NEG_INFINITY && first.high.is_finite() {
+            first.low = if first.high > 0.0 { first.high / 2.0 } else { first.high * 2.0 };
+        }
+    }
+    if let Some(last) = buckets.last_mut() {
+        if let Some(max) = max.filter(|m| m.is_finite() && *m >= last.low && *m <= last.high) {
+            last.high = max;
+        } else if last.high == f64::INFINITY && last.low.is_finite() {
+            last.high = if last.low > 0.0 { last.low * 2.0 } else { last.low };
+        }
+        if last.low == f64::NEG_INFINITY {
+            let value = if last.high.is_finite() { last.high } else { mean.unwrap_or(0.0) };
+            (last.low, last.high) = (value, value);
+        }
+    }
+}
