@@ -1,1 +1,3 @@
-//! stub
+//! Muxbridge: the telemetry bridge for ModelMuxer.
+
+pub mod translate;
