@@ -1,0 +1,109 @@
+//! Batch to request body, in the three formats that New Relic takes. Pure.
+
+mod json;
+mod limits;
+mod span;
+mod trace_api;
+mod zipkin;
+
+use bytes::Bytes;
+use muxbridge_core::Batch;
+use std::collections::BTreeMap;
+
+/// What the user can choose about the encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Marks the service for AI Monitoring: the resource attribute `aiEnabledApp="true"`, and the older spelling of two
+    /// `gen_ai` attributes next to the current one.
+    pub ai_monitoring: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { ai_monitoring: true }
+    }
+}
+
+/// What an encoding changed and left out, by reason. The reasons are labels of counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    adjusted: BTreeMap<&'static str, u64>,
+    dropped: BTreeMap<&'static str, u64>,
+}
+
+impl Counts {
+    /// Changes of attributes, names and times, by reason.
+    pub fn adjusted(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.adjusted.iter().map(|(reason, n)| (*reason, *n))
+    }
+
+    /// Items that New Relic cannot store and that are not in the encoded request, by reason.
+    pub fn dropped(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.dropped.iter().map(|(reason, n)| (*reason, *n))
+    }
+
+    /// All items that are not in the encoded request.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+
+    fn adjust(&mut self, reason: &'static str, n: u64) {
+        if n > 0 {
+            *self.adjusted.entry(reason).or_default() += n;
+        }
+    }
+
+    fn drop(&mut self, reason: &'static str, n: u64) {
+        if n > 0 {
+            *self.dropped.entry(reason).or_default() += n;
+        }
+    }
+}
+
+/// The labels of changes. The README says what each one means.
+mod reason {
+    pub(super) const ARRAY_TRUNCATED: &str = "array_truncated";
+    pub(super) const ARRAY_TO_TEXT: &str = "array_to_text";
+    pub(super) const ATTRIBUTE_PRUNED: &str = "attribute_pruned";
+    pub(super) const BODY_TRUNCATED: &str = "body_truncated";
+    pub(super) const BYTES_REMOVED: &str = "bytes_removed";
+    pub(super) const DUPLICATE_REMOVED: &str = "duplicate_removed";
+    pub(super) const KEY_CHARACTERS: &str = "key_characters";
+    pub(super) const KEY_TRUNCATED: &str = "key_truncated";
+    pub(super) const MAP_FLATTENED: &str = "map_flattened";
+    pub(super) const NAME_TRUNCATED: &str = "name_truncated";
+    pub(super) const NOT_FINITE: &str = "not_finite";
+    pub(super) const NULL_REMOVED: &str = "null_removed";
+    pub(super) const RESERVED_REMOVED: &str = "reserved_removed";
+    pub(super) const RESERVED_RENAMED: &str = "reserved_renamed";
+    pub(super) const START_TIME: &str = "start_time";
+    pub(super) const VALUE_TRUNCATED: &str = "value_truncated";
+
+    // Of whole items.
+    pub(super) const DELTA_GAUGE: &str = "delta_non_monotonic";
+    pub(super) const NO_ID: &str = "no_id";
+    pub(super) const NO_NAME: &str = "no_name";
+    pub(super) const NO_TEMPORALITY: &str = "no_temporality";
+    pub(super) const NO_TIME: &str = "no_time";
+    pub(super) const NO_VALUE: &str = "no_value";
+    pub(super) const SUMMARY: &str = "summary";
+}
+
+/// An OTLP request (protobuf) within New Relic's limits. A request that needs no change comes back as it is.
+pub fn otlp(batch: &Batch, options: &Options, counts: &mut Counts) -> Bytes {
+    limits::apply(batch, options, counts)
+}
+
+/// A Trace API payload of format `newrelic`, version 1. Of a batch of another signal nothing is encoded: `[]`.
+pub fn trace_api(batch: &Batch, options: &Options, counts: &mut Counts) -> Vec<u8> {
+    trace_api::encode(batch, options, counts)
+}
+
+/// A Trace API payload of format `zipkin`, version 2: a Zipkin v2 list of spans. Of a batch of another signal nothing is
+/// encoded: `[]`.
+pub fn zipkin(batch: &Batch, options: &Options, counts: &mut Counts) -> Vec<u8> {
+    zipkin::encode(batch, options, counts)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! Edits an OTLP request so that New Relic stores all of it: counts, lengths, types, reserved names.
+//!
+//! New Relic answers 200 before it looks at the contents; what breaks a limit is lost later and without a word. So
+//! every limit is applied here, and every change is counted.
+
+pub(crate) mod attributes;
+mod items;
+mod metrics;
+
+use crate::encode::{Counts, Options};
+use attributes::{Fitted, Metrics, Rules};
+use bytes::Bytes;
+use items::{fit_item, item_fits};
+pub(crate) use items::{ai_copies, error_message, has_ids, is_id};
+use muxbridge_core::Batch;
+use muxbridge_pdata::schema::field;
+use muxbridge_pdata::view::{AnyValue, Resource, ResourceItems, ScopeItems};
+use muxbridge_pdata::wire::{Field, Fields};
+use muxbridge_pdata::{Signal, Writer};
+
+/// How long a string may be on the OTLP path.
+pub(crate) const VALUE_CHARS: usize = 4095;
+pub(crate) const RESOURCE_ATTRIBUTES: usize = 64;
+pub(crate) const SCOPE_ATTRIBUTES: usize = 8;
+pub(crate) const ITEM_ATTRIBUTES: usize = 128;
+const POINT_ATTRIBUTES: usize = 64;
+/// Attributes of a data point, its scope and its resource together.
+const METRIC_ROW_ATTRIBUTES: usize = 100;
+
+/// At most `chars` characters from the start.
+pub(crate) fn cut(text: &str, chars: usize) -> &str {
+    if text.len() <= chars {
+        return text;
+    }
+    text.char_indices().nth(chars).map_or(text, |(end, _)| &text[..end])
+}
+
+/// What holds for the items of one scope.
+#[derive(Clone, Copy)]
+pub(crate) struct Cx {
+    pub(crate) signal: Signal,
+    pub(crate) options: Options,
+    /// How many attributes an item may have.
+    pub(crate) max: usize,
+}
+
+impl Cx {
+    fn new(signal: Signal, options: &Options, resource: usize, scope: usize) -> Self {
+        let max = match signal {
+            Signal::Metrics => POINT_ATTRIBUTES.min(METRIC_ROW_ATTRIBUTES.saturating_sub(resource + scope)),
+            Signal::Traces | Signal::Logs => ITEM_ATTRIBUTES,
+        };
+        Cx { signal, options: *options, max }
+    }
+
+    pub(crate) fn rules<'a>(&self, metrics: Metrics<'a>) -> Rules<'a> {
+        Rules { signal: self.signal, max: self.max, value_chars: VALUE_CHARS, metrics }
+    }
+}
+
+fn resource_rules<'a>(signal: Signal, items: ResourceItems<'a>) -> Rules<'a> {
+    let metrics = if signal == Signal::Metrics { Metrics::OfResource(items) } else { Metrics::None };
+    Rules { signal, max: RESOURCE_ATTRIBUTES, value_chars: VALUE_CHARS, metrics }
+}
+
+fn scope_rules<'a>(signal: Signal, items: ScopeItems<'a>) -> Rules<'a> {
+    let metrics = if signal == Signal::Metrics { Metrics::OfScope(items) } else { Metrics::None };
+    Rules { signal, max: SCOPE_ATTRIBUTES, value_chars: VALUE_CHARS, metrics }
+}
+
+/// The tag that lists a service in AI Monitoring, if it has to be added. It must be a string.
+pub(crate) fn ai_tag(resource: Resource<'_>, options: &Options) -> Option<(&'static str, AnyValue<'static>)> {
+    let tag = |value| Some(("aiEnabledApp", AnyValue::string(value)));
+    match resource.attribute(b"aiEnabledApp") {
+        _ if !options.ai_monitoring => None,
+        Some(AnyValue::String(_)) => None,
+        Some(AnyValue::Bool(false)) => tag("false"),
+        _ => tag("true"),
+    }
+}
+
+pub(super) fn apply(batch: &Batch, options: &Options, counts: &mut Counts) -> Bytes {
+    let signal = batch.signal();
+    if batch.resources().all(|items| resource_fits(signal, items, options)) {
+        return batch.otlp().clone();
+    }
+    let mut w = Writer::with_capacity(batch.otlp().len() + 256);
+    for f in Fields::new(batch.otlp()) {
+        if f.number == field::REQUEST_RESOURCE {
+            w.message(f.number, |w| write_resource(w, signal, f.value.as_bytes(), options, counts));
+        } else {
+            w.raw(f.raw);
+        }
+    }
+    w.into_bytes()
+}
+
+fn resource_fits(signal: Signal, items: ResourceItems<'_>, options: &Options) -> bool {
+    let attributes = items.resource.attributes();
+    ai_tag(items.resource, options).is_none()
+        && attributes::fits(attributes, &resource_rules(signal, items))
+        && items.scopes().all(|scope| {
+            let scope_attributes = scope.scope.attributes();
+            let cx = Cx::new(signal, options, attributes.count(), scope_attributes.count());
+            attributes::fits(scope_attributes, &scope_rules(signal, scope))
+                && scope.items().all(|item| item_fits(item, &cx))
+        })
+}
+
+fn write_resource(w: &mut Writer, signal: Signal, raw: &[u8], options: &Options, counts: &mut Counts) {
+    let items = ResourceItems::read(raw);
+    let rules = resource_rules(signal, items);
+    let fitted =
+        attributes::fit(items.resource.attributes(), ai_tag(items.resource, options), &rules, counts);
+    w.message(field::resource_items::RESOURCE, |w| {
+        use field::resource::{ATTRIBUTES, DROPPED_ATTRIBUTES_COUNT};
+        rewrite(w, items.resource.raw(), ATTRIBUTES, Some(DROPPED_ATTRIBUTES_COUNT), &fitted, |_, _| false);
+    });
+    for f in Fields::new(raw) {
+        match f.number {
+            field::resource_items::RESOURCE => {}
+            field::resource_items::SCOPES => w.message(f.number, |w| {
+                write_scope(w, signal, f.value.as_bytes(), options, fitted.list.len(), counts);
+            }),
+            _ => w.raw(f.raw),
+        }
+    }
+}
+
+fn write_scope(
+    w: &mut Writer,
+    signal: Signal,
+    raw: &[u8],
+    options: &Options,
+    resource: usize,
+    counts: &mut Counts,
+) {
+    let items = ScopeItems::read(raw);
+    let rules = scope_rules(signal, items);
+    let fitted = attributes::fit(items.scope.attributes(), None, &rules, counts);
+    let cx = Cx::new(signal, options, resource, fitted.list.len());
+    if !items.scope.raw().is_empty() {
+        w.message(field::scope_items::SCOPE, |w| {
+            use field::scope::{ATTRIBUTES, DROPPED_ATTRIBUTES_COUNT};
+            rewrite(w, items.scope.raw(), ATTRIBUTES, Some(DROPPED_ATTRIBUTES_COUNT), &fitted, |_, _| false);
+        });
+    }
+    for f in Fields::new(raw) {
+        match f.number {
+            field::scope_items::SCOPE => {}
+            field::scope_items::ITEMS if !item_fits(f.value.as_bytes(), &cx) => {
+                fit_item(w, f.value.as_bytes(), &cx, counts);
+            }
+            _ => w.raw(f.raw),
+        }
+    }
+}
+
+/// Copies a message with other attributes. `change` writes the fields that it takes over and says which those are.
+pub(crate) fn rewrite(
+    w: &mut Writer,
+    raw: &[u8],
+    attributes: u32,
+    dropped: Option<u32>,
+    fitted: &Fitted<'_>,
+    mut change: impl FnMut(&mut Writer, &Field<'_>) -> bool,
+) {
+    let mut already = 0;
+    for f in Fields::new(raw) {
+        if f.number == attributes {
+            continue;
+        }
+        if Some(f.number) == dropped {
+            already = f.value.as_u64();
+        } else if !change(w, &f) {
+            w.raw(f.raw);
+        }
+    }
+    fitted.write(w, attributes);
+    if let Some(number) = dropped {
+        w.varint_nonzero(number, (already + fitted.removed).min(u32::MAX.into()));
+    }
+}
