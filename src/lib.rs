@@ -1,1 +1,3 @@
-//! stub
+//! The telemetry bridge for ModelMuxer, as a library.
+
+pub mod receivers;
