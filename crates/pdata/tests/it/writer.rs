@@ -1,0 +1,73 @@
+//! Copying a request through the writer.
+
+use crate::random::request;
+use muxbridge_pdata::schema::{Kind, Message, SPAN, field};
+use muxbridge_pdata::wire::{Fields, Value};
+use muxbridge_pdata::{Limits, Signal, Writer, validate};
+
+/// Writes every message anew and copies everything else; `edit` may write a field in its own way.
+fn copy(
+    message: &'static Message,
+    body: &[u8],
+    out: &mut Writer,
+    edit: &mut dyn FnMut(&'static Message, u32, &mut Writer) -> bool,
+) {
+    for found in Fields::new(body) {
+        if edit(message, found.number, out) {
+            continue;
+        }
+        match (message.field(found.number).map(|f| f.kind), found.value) {
+            (Some(Kind::Message(inner)), Value::Bytes(body)) => {
+                out.message(found.number, |out| copy(inner, body, out, edit));
+            }
+            _ => out.raw(found.raw),
+        }
+    }
+}
+
+#[test]
+fn a_request_that_is_copied_through_message_by_message_has_identical_bytes() {
+    for seed in 0..1000 {
+        for signal in Signal::ALL {
+            let original = request(signal, seed);
+            let mut out = Writer::new();
+            copy(signal.request(), &original, &mut out, &mut |_, _, _| false);
+            assert_eq!(out.as_slice(), original, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn unknown_fields_survive_an_edit_of_the_fields_around_them() {
+    // Fields 77 (a string), 78 (a varint), 79 (fixed64) and 80 (fixed32) exist nowhere in the schema.
+    let mut unknown = Writer::new();
+    unknown.bytes(77, b"novel");
+    unknown.varint(78, 300);
+    unknown.fixed64(79, 7);
+    unknown.fixed32(80, 8);
+    let unknown = unknown.into_vec();
+    for seed in 0..300 {
+        let original = request(Signal::Traces, seed);
+        let mut spans = 0;
+        let mut grown = Writer::new();
+        copy(Signal::Traces.request(), &original, &mut grown, &mut |message, number, out| {
+            if message.name == SPAN.name && number == field::span::NAME {
+                out.raw(&unknown);
+                spans += 1;
+            }
+            false
+        });
+        let mut edited = Writer::new();
+        copy(Signal::Traces.request(), grown.as_slice(), &mut edited, &mut |message, number, out| {
+            let name = message.name == SPAN.name && number == field::span::NAME;
+            if name {
+                out.bytes(number, b"edited");
+            }
+            name
+        });
+        assert!(validate(Signal::Traces, edited.as_slice(), Limits::default()).is_ok());
+        let expected = [&unknown[..], b"\x2a\x06edited"].concat();
+        let found = edited.as_slice().windows(expected.len()).filter(|w| *w == expected).count();
+        assert_eq!(found, spans, "seed {seed}");
+    }
+}

@@ -1,0 +1,3 @@
+//! Receivers: each takes telemetry from one protocol and hands on batches.
+
+pub mod otlp;

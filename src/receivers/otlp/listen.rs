@@ -1,0 +1,265 @@
+//! A listening socket and its connections: binding, accepting, time limits, shutdown.
+
+use super::intake::{Intake, Tally};
+use super::{grpc, http};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use muxbridge_core::{BoxError, Stop};
+use socket2::{Domain, SockRef, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+
+/// How many connections the system keeps for us until we accept them.
+const BACKLOG: i32 = 1024;
+/// How long a TLS handshake may take.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the head of an HTTP/1 request may take; also how long such a connection may idle.
+const HEADER_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a connection may be open without a request in it.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// How long a connection that was told to end may take to do so.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// How long to wait when the system has no more descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+const MAX_HEADERS: u32 = 16 * 1024;
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+
+/// What is spoken on a listener, with the largest request in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Grpc { limit: usize, max_streams: u32 },
+    Http { limit: usize },
+}
+
+impl Protocol {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Protocol::Grpc { .. } => "grpc",
+            Protocol::Http { .. } => "http",
+        }
+    }
+}
+
+/// A bound socket that is not yet accepting.
+pub(super) struct Listener {
+    pub(super) protocol: Protocol,
+    pub(super) address: SocketAddr,
+    pub(super) socket: StdListener,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) max_connections: usize,
+}
+
+/// Binds a port that the workers of this process share. The first worker looks first whether the port is free: among
+/// sockets that share, the system would not tell.
+///
+/// # Errors
+/// Those of the system; `AddrInUse` if any other program listens there.
+pub(super) fn bind(address: SocketAddr, worker: usize) -> io::Result<StdListener> {
+    if worker == 0 && address.port() != 0 {
+        drop(open(address, false)?);
+    }
+    let socket = open(address, true)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn open(address: SocketAddr, share: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // Without it a restart would fail while old connections are in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if share {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+impl Listener {
+    /// Accepts until `stop`, then waits for the requests that have begun.
+    pub(super) async fn serve(self, intake: Arc<Intake>, stop: Stop) -> Result<(), BoxError> {
+        let Listener { protocol, socket, tls, max_connections, .. } = self;
+        let listener = TcpListener::from_std(socket)?;
+        let server =
+            Arc::new(Server { protocol, tls, intake, builder: builder(protocol), stop: stop.clone() });
+        let mut connections = JoinSet::new();
+        let mut stopped = pin!(stop.wait());
+        loop {
+            // At the limit nobody is accepted until someone leaves.
+            let room = connections.len() < max_connections;
+            tokio::select! {
+                () = &mut stopped => break,
+                Some(ended) = connections.join_next() => log_panic(ended),
+                accepted = listener.accept(), if room => match accepted {
+                    Ok((stream, _)) => {
+                        connections.spawn(server.clone().connection(stream));
+                    }
+                    Err(error) => pause_after(&error, server.intake.tally()).await,
+                },
+            }
+        }
+        drop(listener);
+        // Each connection sees `stop` itself and takes no longer than it may; this is for what hangs.
+        let drained = async { while connections.join_next().await.map(log_panic).is_some() {} };
+        if timeout(2 * GOODBYE, drained).await.is_err() {
+            tracing::warn!(connections = connections.len(), "connections cut at shutdown");
+        }
+        Ok(())
+    }
+}
+
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection failed; please report this");
+    }
+}
+
+/// The loop outlives every error of `accept`: those of one connection are over, and descriptors come free again.
+async fn pause_after(error: &io::Error, tally: &Tally) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    tally.bad_request("accept");
+    if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
+        return;
+    }
+    tracing::warn!(%error, "cannot accept connections for now");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+fn builder(protocol: Protocol) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    let max_streams = match protocol {
+        Protocol::Grpc { max_streams, .. } => {
+            builder = builder.http2_only();
+            max_streams
+        }
+        Protocol::Http { .. } => 128,
+    };
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE).max_headers(64);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(max_streams)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEADERS)
+        .keep_alive_interval(KEEPALIVE.0)
+        .keep_alive_timeout(KEEPALIVE.1);
+    builder
+}
+
+/// What all connections of a listener share.
+struct Server {
+    protocol: Protocol,
+    tls: Option<TlsAcceptor>,
+    intake: Arc<Intake>,
+    builder: Builder<TokioExecutor>,
+    stop: Stop,
+}
+
+impl Server {
+    async fn connection(self: Arc<Self>, stream: TcpStream) {
+        // Without it the last packet of an answer may wait for an acknowledgement.
+        let _ = SockRef::from(&stream).set_tcp_nodelay(true);
+        let Some(tls) = &self.tls else { return self.requests(stream).await };
+        match timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.requests(stream).await,
+            failed => {
+                self.intake.tally().bad_request("tls");
+                match failed {
+                    Ok(Err(error)) => tracing::debug!(%error, "tls handshake failed"),
+                    _ => tracing::debug!("tls handshake took too long"),
+                }
+            }
+        }
+    }
+
+    async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S) {
+        let activity = Arc::new(Activity::new());
+        let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
+            let (intake, protocol) = (self.intake.clone(), self.protocol);
+            let busy = Busy::new(activity.clone());
+            async move {
+                let _busy = busy;
+                let answer = match protocol {
+                    Protocol::Grpc { limit, .. } => grpc::answer(&intake, limit, request).await,
+                    Protocol::Http { limit } => http::answer(&intake, limit, request).await,
+                };
+                Ok::<_, std::convert::Infallible>(answer)
+            }
+        });
+        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            ended = connection.as_mut() => return log_end(ended),
+            () = activity.idle() => {}
+            () = self.stop.wait() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        if let Ok(ended) = timeout(GOODBYE, connection).await {
+            log_end(ended);
+        }
+    }
+}
+
+fn log_end(ended: Result<(), BoxError>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// How many requests are under way on a connection, and since when there is none.
+struct Activity {
+    requests: AtomicUsize,
+    changed: Mutex<Instant>,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Activity { requests: AtomicUsize::new(0), changed: Mutex::new(Instant::now()) }
+    }
+
+    fn touch(&self) {
+        *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Completes when there has been no request for [`IDLE_LIMIT`].
+    async fn idle(&self) {
+        loop {
+            let mut until = *self.changed.lock().unwrap_or_else(PoisonError::into_inner) + IDLE_LIMIT;
+            if self.requests.load(Ordering::Relaxed) > 0 {
+                until = Instant::now() + IDLE_LIMIT;
+            } else if until <= Instant::now() {
+                return;
+            }
+            sleep_until(until).await;
+        }
+    }
+}
+
+/// One request under way.
+struct Busy(Arc<Activity>);
+
+impl Busy {
+    fn new(activity: Arc<Activity>) -> Self {
+        activity.requests.fetch_add(1, Ordering::Relaxed);
+        Busy(activity)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.0.touch();
+    }
+}
