@@ -1,11 +1,8 @@
 //! The command line: one file for each subcommand.
 
 mod components;
-mod demo;
-mod input;
 mod run;
 mod schema;
-mod translate;
 mod validate;
 
 use crate::config::Config;
@@ -38,10 +35,6 @@ enum Command {
         #[command(subcommand)]
         what: ConfigCommand,
     },
-    /// Print what an exporter would send for recorded telemetry, or why.
-    Translate(translate::Arguments),
-    /// Run the whole bridge on bundled recorded telemetry, with no other program.
-    Demo(demo::Arguments),
 }
 
 #[derive(Subcommand)]
@@ -54,8 +47,6 @@ enum ConfigCommand {
 pub(crate) mod exit {
     /// The command line is wrong.
     pub(crate) const USAGE: u8 = 64;
-    /// Input cannot be read.
-    pub(crate) const DATA: u8 = 65;
     /// A port, a file or a thread cannot be had.
     pub(crate) const UNAVAILABLE: u8 = 69;
     /// Output cannot be written.
@@ -80,8 +71,6 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Validate(arguments) => validate::run(&arguments, &registry),
         Command::Components(arguments) => components::run(&arguments, &registry),
         Command::Config { what: ConfigCommand::Schema } => schema::run(&registry),
-        Command::Translate(arguments) => translate::run(&arguments, &registry),
-        Command::Demo(arguments) => demo::run(&arguments, &registry),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -69,9 +69,14 @@ pub(crate) fn load(
 }
 
 /// Checks a whole configuration that is already a tree.
-pub(crate) fn from_tree(tree: Value, registry: &Registry, mut problems: Problems) -> Result<Config, Problems> {
+pub(crate) fn from_tree(
+    tree: Value,
+    registry: &Registry,
+    mut problems: Problems,
+) -> Result<Config, Problems> {
     let Value::Object(mut root) = tree else {
-        problems.add("", "the file is empty or not a map; it needs receivers, exporters and service.pipelines");
+        problems
+            .add("", "the file is empty or not a map; it needs receivers, exporters and service.pipelines");
         return Err(problems);
     };
     let mut section = |key: &str, problems: &mut Problems| match root.remove(key) {
@@ -101,7 +106,8 @@ pub(crate) fn from_tree(tree: Value, registry: &Registry, mut problems: Problems
         service.check(problems);
         service
     });
-    let mut pipelines = problems.at("service", |p| p.at("pipelines", |p| pipeline_list(pipelines, &known, p)));
+    let mut pipelines =
+        problems.at("service", |p| p.at("pipelines", |p| pipeline_list(pipelines, &known, p)));
     loader.map_batch(&mut pipelines, &mut exporters);
     loader.unused(&pipelines, &known);
     loader.signals(&mut problems, &pipelines, &exporters);
@@ -118,7 +124,9 @@ fn keys(map: &Map<String, Value>) -> Vec<String> {
 
 fn unknown_section(key: &str) -> String {
     match key {
-        "extensions" => "there are no extensions: health, readiness and metrics are at service.admin".to_owned(),
+        "extensions" => {
+            "there are no extensions: health, readiness and metrics are at service.admin".to_owned()
+        }
         "connectors" => "there are no connectors".to_owned(),
         _ => unknown_key(key, ["receivers", "processors", "exporters", "service"].into_iter()),
     }
@@ -132,7 +140,11 @@ struct Loader<'r> {
 }
 
 impl Loader<'_> {
-    fn receivers(&self, map: Map<String, Value>, problems: &mut Problems) -> BTreeMap<String, Box<dyn ErasedReceiver>> {
+    fn receivers(
+        &self,
+        map: Map<String, Value>,
+        problems: &mut Problems,
+    ) -> BTreeMap<String, Box<dyn ErasedReceiver>> {
         let factories = self.registry.receivers();
         each(map, "receivers", problems, |kind, value, problems| {
             let Some(factory) = factories.iter().find(|f| f.name == kind) else {
@@ -152,7 +164,8 @@ impl Loader<'_> {
         let mut rest = Map::new();
         for (id, value) in map {
             if id.split('/').next() == Some(BATCH) {
-                let settings = problems.at("processors", |p| p.at(&id, |p| parse::<service::BatchProcessor>(&value, p)));
+                let settings =
+                    problems.at("processors", |p| p.at(&id, |p| parse::<service::BatchProcessor>(&value, p)));
                 self.batch.insert(id, settings.unwrap_or_default().into());
             } else {
                 rest.insert(id, value);
@@ -168,14 +181,19 @@ impl Loader<'_> {
         })
     }
 
-    fn exporters(&self, map: Map<String, Value>, problems: &mut Problems) -> BTreeMap<String, ExporterConfig> {
+    fn exporters(
+        &self,
+        map: Map<String, Value>,
+        problems: &mut Problems,
+    ) -> BTreeMap<String, ExporterConfig> {
         let factories = self.registry.exporters();
         each(map, "exporters", problems, |kind, mut value, problems| {
             let Some(factory) = factories.iter().find(|f| f.name == kind) else {
                 problems.add("", unknown_component("exporter", kind, factories.iter().map(|f| f.name)));
                 return None;
             };
-            let mut shared = |key| value.as_object_mut().and_then(|map| map.remove(key)).unwrap_or(Value::Null);
+            let mut shared =
+                |key| value.as_object_mut().and_then(|map| map.remove(key)).unwrap_or(Value::Null);
             let (queue, retry) = (shared("sending_queue"), shared("retry_on_failure"));
             let queue = problems.at("sending_queue", |problems| {
                 let queue = parse::<SendingQueue>(&queue, problems).unwrap_or_default();
@@ -193,9 +211,15 @@ impl Loader<'_> {
     }
 
     /// A `batch` processor becomes the batching of the exporters behind it, and leaves the pipeline.
-    fn map_batch(&mut self, pipelines: &mut [PipelineConfig], exporters: &mut BTreeMap<String, ExporterConfig>) {
+    fn map_batch(
+        &mut self,
+        pipelines: &mut [PipelineConfig],
+        exporters: &mut BTreeMap<String, ExporterConfig>,
+    ) {
         for pipeline in pipelines {
-            let Some(settings) = pipeline.processors.iter().find_map(|id| self.batch.get(id)).cloned() else { continue };
+            let Some(settings) = pipeline.processors.iter().find_map(|id| self.batch.get(id)).cloned() else {
+                continue;
+            };
             pipeline.processors.retain(|id| !self.batch.contains_key(id));
             for id in &pipeline.exporters {
                 if let Some(exporter) = exporters.get_mut(id) {
@@ -312,14 +336,21 @@ fn pipeline_list(value: Value, known: &[Vec<String>; 3], problems: &mut Problems
         };
         problems.at(&id, |problems| {
             let Some(raw) = parse::<RawPipeline>(&value, problems) else { return };
-            let lists = [("receivers", &raw.receivers), ("processors", &raw.processors), ("exporters", &raw.exporters)];
+            let lists = [
+                ("receivers", &raw.receivers),
+                ("processors", &raw.processors),
+                ("exporters", &raw.exporters),
+            ];
             for ((key, list), defined) in lists.into_iter().zip(known) {
                 if list.is_empty() && key != "processors" {
                     problems.add(key, "is empty; a pipeline needs at least one");
                 }
                 for (position, id) in list.iter().enumerate().filter(|(_, id)| !defined.contains(id)) {
                     let hint = suggest(id, defined.iter().map(String::as_str));
-                    problems.add(&format!("{key}[{position}]"), format!("{id:?} is not defined under {key}{hint}"));
+                    problems.add(
+                        &format!("{key}[{position}]"),
+                        format!("{id:?} is not defined under {key}{hint}"),
+                    );
                 }
             }
             pipelines.push(PipelineConfig {

@@ -7,7 +7,6 @@ mod cli;
 mod config;
 mod pipeline;
 pub mod processors;
-pub mod prometheus;
 pub mod receivers;
 mod registry;
 mod telemetry;

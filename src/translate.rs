@@ -8,4 +8,3 @@ pub mod routes;
 pub mod scrub;
 pub mod spans;
 pub mod table;
-

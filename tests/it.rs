@@ -1,4 +1,12 @@
 //! The one integration-test binary; a module for each subject.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
+#[path = "it/program.rs"]
+mod program;
 #[path = "it/structure.rs"]
 mod structure;

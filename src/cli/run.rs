@@ -2,14 +2,13 @@
 
 use super::{ConfigArgument, Failure, exit, say, variables};
 use crate::config::{Config, environment};
-use crate::pipeline::graph::{Graph, Internal};
+use crate::pipeline::graph::Graph;
 use crate::registry::Registry;
-use crate::telemetry::admin::{self, Admin, PipelineMetrics};
+use crate::telemetry::admin::{self, Admin};
 use crate::telemetry::logs::LogSettings;
 use crate::telemetry::spans::Spans;
 use muxbridge_core::config::Problems;
-use muxbridge_core::{BuildError, Clock, Counters, Signal, Stop};
-use std::sync::Arc;
+use muxbridge_core::{BuildError, Clock, Counters, Stop};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(clap::Args, Default)]
@@ -32,11 +31,11 @@ pub(crate) fn run(arguments: Arguments, registry: &Registry) -> Result<(), Failu
         say("no configuration file; this is what the environment says:");
         chosen.iter().for_each(|line| say(&format!("  {line}")));
     }
-    bridge(config, std::future::pending())
+    bridge(config)
 }
 
-/// Runs a checked configuration until SIGTERM or SIGINT, or until `done`.
-pub(super) fn bridge(config: Config, done: impl Future<Output = ()> + Send + 'static) -> Result<(), Failure> {
+/// Runs a checked configuration until SIGTERM or SIGINT.
+fn bridge(config: Config) -> Result<(), Failure> {
     let unavailable = |e: BuildError| Failure::new(exit::UNAVAILABLE, e);
     let logs = LogSettings::new(&config.service, &variables).map_err(|e| Failure::new(exit::CONFIG, e))?;
     let (layer, spans) = Spans::new(&config.service).map_err(unavailable)?.unzip();
@@ -58,22 +57,22 @@ pub(super) fn bridge(config: Config, done: impl Future<Output = ()> + Send + 'st
     let settings = config.service.admin.clone();
     let address = admin::address(&settings, &variables).map_err(|e| Failure::new(exit::CONFIG, e))?;
     let listener = address.map(Admin::bind).transpose().map_err(unavailable)?;
-    let metrics = (listener.is_some() && settings.pipeline_metrics).then(|| Arc::new(PipelineMetrics::new(clock.clone())));
-    let taps = metrics.iter().map(|m| Internal { id: "admin", exporter: m.clone(), signal: Signal::Metrics });
-    let graph = Graph::build(config, taps.collect(), &counters, &clock).map_err(unavailable)?;
+    let graph = Graph::build(config, &counters, &clock).map_err(unavailable)?;
     let admin = listener.map(|listener| {
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "admin port: /health /ready /metrics");
         }
-        Admin::new(listener, &settings, counters.clone(), clock, metrics, graph.health(), stopping.clone())
+        Admin::new(listener, &settings, counters.clone(), clock, graph.health(), stopping.clone())
     });
     let main = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Failure::new(exit::UNAVAILABLE, e))?;
     main.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(|e| Failure::new(exit::UNAVAILABLE, e))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Failure::new(exit::UNAVAILABLE, e))?;
+        let mut terminate =
+            signal(SignalKind::terminate()).map_err(|e| Failure::new(exit::UNAVAILABLE, e))?;
+        let mut interrupt =
+            signal(SignalKind::interrupt()).map_err(|e| Failure::new(exit::UNAVAILABLE, e))?;
         let serve = async move {
             match admin {
                 Some(admin) => admin.serve().await,
@@ -87,7 +86,6 @@ pub(super) fn bridge(config: Config, done: impl Future<Output = ()> + Send + 'st
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            () = done => {}
         }
         tracing::info!("stopping: delivering what is queued");
         stopping.stop();

@@ -17,13 +17,7 @@ const OWN_PORTS: [&str; 2] = ["4317", "4318"];
 pub(crate) fn configuration(variables: Variables<'_>) -> FromEnvironment {
     let mut chosen = Vec::new();
     let set = |name: &str| variables(name).filter(|v| !v.is_empty());
-    let base = set("MODELMUXER_URL");
-    let why = if base.is_some() { "MODELMUXER_URL" } else { "the default; set MODELMUXER_URL to change it" };
-    let base = base.unwrap_or_else(|| "http://127.0.0.1:8000".to_owned());
-    let page = format!("{}/metrics/prometheus", base.trim_end_matches('/'));
     chosen.push("otlp: listens on 127.0.0.1:4317 (gRPC) and 127.0.0.1:4318 (HTTP)".to_owned());
-    chosen.push(format!("prometheus: scrapes {} every 15s ({why})", without_userinfo(&page)));
-
     let mut exporters = Exporters { map: Map::new(), names: Default::default(), chosen };
     datadog(&set, &mut exporters);
     new_relic(&set, &mut exporters);
@@ -33,7 +27,7 @@ pub(crate) fn configuration(variables: Variables<'_>) -> FromEnvironment {
             "debug",
             json!({}),
             [true; 3],
-            "no destination is set (DD_API_KEY, DD_AGENT_HOST, NEW_RELIC_LICENSE_KEY or OTEL_EXPORTER_OTLP_ENDPOINT), so \
+            "no destination is set (DD_API_KEY, NEW_RELIC_LICENSE_KEY or OTEL_EXPORTER_OTLP_ENDPOINT), so \
              it prints what it would send",
         );
     }
@@ -47,10 +41,10 @@ pub(crate) fn configuration(variables: Variables<'_>) -> FromEnvironment {
         }
     };
     pipeline("traces", &["otlp"], traces);
-    pipeline("metrics", &["otlp", "prometheus"], metrics);
+    pipeline("metrics", &["otlp"], metrics);
     pipeline("logs", &["otlp"], logs);
     let tree = json!({
-        "receivers": { "otlp": {}, "prometheus": { "targets": [page] } },
+        "receivers": { "otlp": {} },
         "processors": { "modelmuxer": {} },
         "exporters": exporters.map,
         "service": { "pipelines": pipelines },
@@ -77,23 +71,11 @@ impl Exporters {
     }
 }
 
-/// A Datadog Agent if one is named, else Datadog's OTLP intake with the key.
+/// Datadog's OTLP intake.
 fn datadog(set: Variables<'_>, exporters: &mut Exporters) {
-    let host = set("DD_AGENT_HOST");
-    let trace_url = set("DD_TRACE_AGENT_URL");
-    let statsd_url = set("DD_DOGSTATSD_URL");
-    if host.is_some() || trace_url.is_some() || statsd_url.is_some() {
-        let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
-        let port = set("DD_TRACE_AGENT_PORT").unwrap_or_else(|| "8126".to_owned());
-        let trace_url = trace_url.unwrap_or_else(|| format!("http://{host}:{port}"));
-        let port = set("DD_DOGSTATSD_PORT").unwrap_or_else(|| "8125".to_owned());
-        let statsd_url = statsd_url.unwrap_or_else(|| format!("udp://{host}:{port}"));
-        let why = format!("traces to {}, metrics to {statsd_url} (DD_AGENT_HOST, DD_TRACE_AGENT_URL or DD_DOGSTATSD_URL)", without_userinfo(&trace_url));
-        let config = json!({ "trace_agent_url": trace_url, "dogstatsd_url": statsd_url });
-        exporters.add("datadog", config, [true, true, false], &why);
-    } else if let Some(key) = set("DD_API_KEY") {
+    if let Some(key) = set("DD_API_KEY") {
         let site = set("DD_SITE").unwrap_or_else(|| "datadoghq.com".to_owned());
-        let why = format!("Datadog's OTLP intake at otlp.{site} (DD_API_KEY; set DD_AGENT_HOST to send to an Agent instead)");
+        let why = format!("Datadog's OTLP intake at otlp.{site} (DD_API_KEY is set)");
         let config = json!({
             "endpoint": format!("https://otlp.{site}"),
             "headers": { "dd-api-key": key, "compute_stats": "true" },
@@ -120,7 +102,9 @@ fn otlp(set: Variables<'_>, exporters: &mut Exporters) {
         let Some(endpoint) = own.clone().or_else(|| general.clone()) else { continue };
         let value = |key: &str| of(signal, key).or_else(|| set(&format!("OTEL_EXPORTER_OTLP_{key}")));
         if is_own(&endpoint) {
-            let text = format!("otlp: OTEL_EXPORTER_OTLP_ENDPOINT is {endpoint}, which is this bridge itself, so it is not used");
+            let text = format!(
+                "otlp: OTEL_EXPORTER_OTLP_ENDPOINT is {endpoint}, which is this bridge itself, so it is not used"
+            );
             if !exporters.chosen.contains(&text) {
                 exporters.chosen.push(text);
             }
@@ -133,7 +117,11 @@ fn otlp(set: Variables<'_>, exporters: &mut Exporters) {
             "otlp"
         } else {
             // The general endpoint gets the path of the signal, an own endpoint is used as it is.
-            let key = if own.is_some() { format!("{}_endpoint", signal.to_lowercase()) } else { "endpoint".to_owned() };
+            let key = if own.is_some() {
+                format!("{}_endpoint", signal.to_lowercase())
+            } else {
+                "endpoint".to_owned()
+            };
             config.insert(key, json!(endpoint));
             if protocol == "http/json" {
                 config.insert("encoding".to_owned(), json!("json"));
@@ -163,7 +151,11 @@ fn otlp(set: Variables<'_>, exporters: &mut Exporters) {
 
 /// Adds one signal, joined with an earlier one that has the same settings.
 fn add_otlp(exporters: &mut Exporters, kind: &str, position: usize, config: Value, endpoint: &str) {
-    let same = exporters.map.iter().find(|(id, c)| id.starts_with("otlp") && **c == config).map(|(id, _)| id.clone());
+    let same = exporters
+        .map
+        .iter()
+        .find(|(id, c)| id.starts_with("otlp") && **c == config)
+        .map(|(id, _)| id.clone());
     if let Some(id) = same {
         exporters.names[position].push(id);
         return;

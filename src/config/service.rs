@@ -32,7 +32,7 @@ impl Default for Service {
 }
 
 /// `service.admin`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AdminSettings {
     /// Whether to listen at all. Default true, or what ENABLE_METRICS says.
@@ -42,14 +42,6 @@ pub(crate) struct AdminSettings {
     /// Host names that requests may name besides localhost and the address itself. A page in a browser on this host
     /// could otherwise read the metrics through a name of its own.
     pub(crate) allowed_hosts: Vec<String>,
-    /// Whether `/metrics` also holds the translated metrics of all pipelines. Default true.
-    pub(crate) pipeline_metrics: bool,
-}
-
-impl Default for AdminSettings {
-    fn default() -> Self {
-        AdminSettings { enabled: None, endpoint: None, allowed_hosts: Vec::new(), pipeline_metrics: true }
-    }
 }
 
 /// `service.telemetry`.
@@ -107,13 +99,19 @@ impl Service {
         if let Some(endpoint) = &self.admin.endpoint
             && endpoint.parse::<SocketAddr>().is_err()
         {
-            problems.add("admin.endpoint", format!("{endpoint:?} is not an address; write for example 127.0.0.1:9090"));
+            problems.add(
+                "admin.endpoint",
+                format!("{endpoint:?} is not an address; write for example 127.0.0.1:9090"),
+            );
         }
         if let Some(endpoint) = &self.telemetry.traces.endpoint
             && !endpoint.starts_with("http://")
             && !endpoint.starts_with("https://")
         {
-            problems.add("telemetry.traces.endpoint", format!("{endpoint:?} has no scheme; write http://host:port"));
+            problems.add(
+                "telemetry.traces.endpoint",
+                format!("{endpoint:?} has no scheme; write http://host:port"),
+            );
         }
         if !(0.0..=1.0).contains(&self.telemetry.traces.sampling_ratio) {
             let ratio = self.telemetry.traces.sampling_ratio;
@@ -139,7 +137,11 @@ pub(crate) struct BatchProcessor {
 
 impl Default for BatchProcessor {
     fn default() -> Self {
-        BatchProcessor { timeout: GoDuration::from_millis(200), send_batch_size: 8192, send_batch_max_size: 0 }
+        BatchProcessor {
+            timeout: GoDuration::from_millis(200),
+            send_batch_size: 8192,
+            send_batch_max_size: 0,
+        }
     }
 }
 

@@ -5,7 +5,11 @@ use serde_json::Value;
 
 /// Replaces every reference in every text of `tree`. A variable that is not set and has no default is a problem; one
 /// that is set but empty counts as set, as in the Collector. `$$` is one dollar sign.
-pub(super) fn substitute(tree: &mut Value, variables: &dyn Fn(&str) -> Option<String>, problems: &mut Problems) {
+pub(super) fn substitute(
+    tree: &mut Value,
+    variables: &dyn Fn(&str) -> Option<String>,
+    problems: &mut Problems,
+) {
     node(tree, "", variables, problems);
 }
 
@@ -61,7 +65,9 @@ fn reference(inside: &str, variables: &dyn Fn(&str) -> Option<String>) -> Result
         None => ("env", inside),
     };
     if scheme != "env" {
-        return Err(format!("${{{inside}}}: only environment variables can be substituted; write ${{env:NAME}}"));
+        return Err(format!(
+            "${{{inside}}}: only environment variables can be substituted; write ${{env:NAME}}"
+        ));
     }
     let (name, default) = match body.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
@@ -73,6 +79,8 @@ fn reference(inside: &str, variables: &dyn Fn(&str) -> Option<String>) -> Result
     match (variables(name), default) {
         (Some(value), _) => Ok(value),
         (None, Some(default)) => Ok(default.to_owned()),
-        (None, None) => Err(format!("the environment variable {name} is not set; set it, or write ${{env:{name}:-default}}")),
+        (None, None) => Err(format!(
+            "the environment variable {name} is not set; set it, or write ${{env:{name}:-default}}"
+        )),
     }
 }

@@ -42,7 +42,9 @@ fn a_variable_that_is_not_set_is_a_problem_at_its_place() {
     let found = problems(&with_exporter("otlp: {endpoint: \"${env:NO_SUCH}\"}"));
     assert_eq!(
         found,
-        ["exporters.otlp.endpoint: the environment variable NO_SUCH is not set; set it, or write ${env:NO_SUCH:-default}"]
+        [
+            "exporters.otlp.endpoint: the environment variable NO_SUCH is not set; set it, or write ${env:NO_SUCH:-default}"
+        ]
     );
 }
 
@@ -79,7 +81,10 @@ fn a_component_that_no_pipeline_uses_is_a_warning() {
 #[test]
 fn an_exporter_in_a_pipeline_of_a_signal_it_cannot_send_is_a_problem() {
     let found = problems(&with_exporter("statsd: {endpoint: 127.0.0.1:8125}"));
-    assert_eq!(found, ["service.pipelines.traces.exporters[0]: \"statsd\" cannot send traces; it sends metrics"]);
+    assert_eq!(
+        found,
+        ["service.pipelines.traces.exporters[0]: \"statsd\" cannot send traces; it sends metrics"]
+    );
 }
 
 #[test]
@@ -135,15 +140,15 @@ mod environment_only {
         let (config, chosen) = from(&[]);
         assert_eq!(config.exporters.keys().collect::<Vec<_>>(), ["debug"]);
         assert_eq!(config.pipelines.len(), 3);
-        assert!(chosen.iter().any(|c| c.contains("http://127.0.0.1:8000/metrics/prometheus")), "{chosen:?}");
+        assert!(chosen.iter().any(|c| c.contains("no destination is set")), "{chosen:?}");
     }
 
     #[test]
     fn each_variable_that_users_have_picks_its_exporter() {
-        assert_eq!(exporters(&[("DD_AGENT_HOST", "agent")]), ["datadog"]);
         assert_eq!(exporters(&[("DD_API_KEY", "k"), ("DD_SITE", "datadoghq.eu")]), ["otlphttp/datadog"]);
         assert_eq!(exporters(&[("NEW_RELIC_LICENSE_KEY", "eu01xx1234567890")]), ["newrelic"]);
-        let grpc = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+        let grpc =
+            [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
         assert_eq!(exporters(&grpc), ["otlp"]);
         assert_eq!(exporters(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318")]), ["otlphttp"]);
     }
@@ -155,7 +160,6 @@ mod environment_only {
             ("NEW_RELIC_LICENSE_KEY", "eu01xxcanary"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:canary@c:4318"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=canary"),
-            ("MODELMUXER_URL", "http://user:canary@m:8000"),
         ]);
         assert!(!chosen.join("\n").contains("canary"), "{chosen:?}");
     }

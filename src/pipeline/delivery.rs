@@ -95,7 +95,12 @@ impl Delivery {
                     self.health.ok(&self.id);
                     let rejected = delivered.rejected.min(items);
                     if rejected > 0 {
-                        tracing::warn!(exporter = self.id, rejected, message = delivered.message, "partly rejected");
+                        tracing::warn!(
+                            exporter = self.id,
+                            rejected,
+                            message = delivered.message,
+                            "partly rejected"
+                        );
                         counts.drop_queued("rejected", rejected);
                     }
                     let omitted = delivered.omitted.min(items - rejected);
@@ -107,7 +112,9 @@ impl Delivery {
                 Err(ExportError::TooLarge { .. }) if items > 1 => {
                     return split(&batch, batch.items().div_ceil(2), usize::MAX);
                 }
-                Err(ExportError::TooLarge { source }) => return self.give_up("too_large", items, &source.to_string()),
+                Err(ExportError::TooLarge { source }) => {
+                    return self.give_up("too_large", items, &source.to_string());
+                }
                 Err(ExportError::Permanent { reason, source }) => {
                     self.health.failed(&self.id, &source.to_string());
                     return self.give_up(reason, items, &source.to_string());
@@ -132,14 +139,22 @@ impl Delivery {
     }
 
     fn give_up(&self, reason: &str, items: u64, error: &str) -> Vec<Batch> {
-        tracing::warn!(exporter = self.id, signal = self.lane.signal.as_str(), items, reason, error, "dropped");
+        tracing::warn!(
+            exporter = self.id,
+            signal = self.lane.signal.as_str(),
+            items,
+            reason,
+            error,
+            "dropped"
+        );
         self.lane.counts.drop_queued(reason, items);
         Vec::new()
     }
 
     /// Exponential, varied at random, and never shorter than what the destination asked for.
     fn delay(&self, attempt: u32, after: Option<Duration>, random: &mut fastrand::Rng) -> Duration {
-        let grown = self.retry.initial_interval.0.as_secs_f64() * self.retry.multiplier.powi(attempt.min(64) as i32);
+        let grown =
+            self.retry.initial_interval.0.as_secs_f64() * self.retry.multiplier.powi(attempt.min(64) as i32);
         let base = grown.min(self.retry.max_interval.0.as_secs_f64());
         let spread = 1.0 + self.retry.randomization_factor * (2.0 * random.f64() - 1.0);
         let own = Duration::try_from_secs_f64(base * spread).unwrap_or(self.retry.max_interval.0);

@@ -39,7 +39,9 @@ impl Chain {
         for position in 0..processors.len() {
             let (head, later) = processors.split_at_mut(position + 1);
             if let Some(processor) = head.last_mut() {
-                call(&mut **processor, &mut |batch| run(later, batch, now, &mut |batch| self.fan_out(batch, now)));
+                call(&mut **processor, &mut |batch| {
+                    run(later, batch, now, &mut |batch| self.fan_out(batch, now))
+                });
             }
         }
     }

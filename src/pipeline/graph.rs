@@ -16,13 +16,6 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-/// An exporter that is part of the program and not of the configuration, with the signals it takes.
-pub(crate) struct Internal {
-    pub(crate) id: &'static str,
-    pub(crate) exporter: Arc<dyn DynExporter>,
-    pub(crate) signal: Signal,
-}
-
 struct Built {
     destination: Arc<Destination>,
     exporter: Arc<dyn DynExporter>,
@@ -62,12 +55,7 @@ impl Graph {
     ///
     /// # Errors
     /// The first component that cannot be built, with its id.
-    pub(crate) fn build(
-        config: Config,
-        internal: Vec<Internal>,
-        counters: &Counters,
-        clock: &Clock,
-    ) -> Result<Self, BuildError> {
+    pub(crate) fn build(config: Config, counters: &Counters, clock: &Clock) -> Result<Self, BuildError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if config.service.workers == 0 { cores } else { config.service.workers };
         let runtimes = (0..count).map(|_| runtime()).collect::<Result<Vec<_>, _>>()?;
@@ -75,13 +63,15 @@ impl Graph {
         let started = clock.unix_nanos();
 
         let mut built = BTreeMap::new();
-        let used = |pick: fn(&PipelineConfig) -> &Vec<String>, id: &str| pipelines.iter().any(|p| pick(p).iter().any(|x| x == id));
+        let used = |pick: fn(&PipelineConfig) -> &Vec<String>, id: &str| {
+            pipelines.iter().any(|p| pick(p).iter().any(|x| x == id))
+        };
         for (id, exporter) in exporters.into_iter().filter(|(id, _)| used(|p| &p.exporters, id)) {
             let _runtime = runtimes[0].enter();
-            let cx = BuildContext { id: id.clone(), counters: counters.clone(), clock: clock.clone(), worker: 0 };
+            let cx =
+                BuildContext { id: id.clone(), counters: counters.clone(), clock: clock.clone(), worker: 0 };
             built.insert(id.clone(), build_exporter(&id, exporter, &cx, started)?);
         }
-        let taps: Vec<Built> = internal.into_iter().map(|internal| tap(internal, counters)).collect();
 
         let mut workers = Vec::new();
         for (number, runtime) in runtimes.into_iter().enumerate() {
@@ -95,30 +85,32 @@ impl Graph {
             let chains = pipelines
                 .iter()
                 .map(|pipeline| {
-                    let processors = pipeline.processors.iter().filter_map(|id| {
-                        processors.get(id).map(|p| p.build(pipeline.signal, &cx(id)))
-                    });
+                    let processors = pipeline
+                        .processors
+                        .iter()
+                        .filter_map(|id| processors.get(id).map(|p| p.build(pipeline.signal, &cx(id))));
                     let chosen = pipeline.exporters.iter().filter_map(|id| built.get(id));
-                    let taps = taps.iter().filter(|t| t.destination.lane(pipeline.signal).is_some());
                     Arc::new(Chain {
                         signal: pipeline.signal,
                         receivers: pipeline.receivers.clone(),
                         processors: Mutex::new(processors.collect()),
-                        destinations: chosen.chain(taps).map(|b| b.destination.clone()).collect(),
+                        destinations: chosen.map(|b| b.destination.clone()).collect(),
                     })
                 })
                 .collect();
             let mut running = Vec::new();
             for (id, receiver) in receivers.iter().filter(|(id, _)| used(|p| &p.receivers, id)) {
                 if number == 0 || receiver.every_worker() {
-                    let receiver = receiver.build(&cx(id)).map_err(|e| BuildError::new(format!("receivers.{id}: {e}")))?;
+                    let receiver = receiver
+                        .build(&cx(id))
+                        .map_err(|e| BuildError::new(format!("receivers.{id}: {e}")))?;
                     running.push((id.clone(), receiver));
                 }
             }
             drop(_entered);
             workers.push(Worker { runtime, chains, receivers: running });
         }
-        let built = built.into_values().chain(taps).collect();
+        let built = built.into_values().collect();
         Ok(Graph { workers, built, shutdown_timeout: service.shutdown_timeout.0 })
     }
 
@@ -261,7 +253,12 @@ fn runtime() -> Result<Runtime, BuildError> {
         .map_err(|e| BuildError::new(format!("cannot start a runtime: {e}")))
 }
 
-fn build_exporter(id: &str, config: ExporterConfig, cx: &BuildContext, started: u64) -> Result<Built, BuildError> {
+fn build_exporter(
+    id: &str,
+    config: ExporterConfig,
+    cx: &BuildContext,
+    started: u64,
+) -> Result<Built, BuildError> {
     let ExporterConfig { kind, signals, queue, retry } = config;
     let needs = kind.needs();
     let exporter = kind.build(cx).map_err(|e| BuildError::new(format!("exporters.{id}: {e}")))?;
@@ -278,15 +275,10 @@ fn destination(
     started: u64,
 ) -> Arc<Destination> {
     let lane = |signal: &Signal| {
-        let delta = (needs.temporality == TemporalityNeed::Delta).then(|| DeltaState::new(InitialValue::Auto, started));
+        let delta = (needs.temporality == TemporalityNeed::Delta)
+            .then(|| DeltaState::new(InitialValue::Auto, started));
         Arc::new(Lane::new(id, *signal, needs, queue.clone(), counters, delta))
     };
     let lanes = signals.iter().map(lane).collect();
     Arc::new(Destination { id: id.to_owned(), lanes, health: Arc::default() })
-}
-
-fn tap(internal: Internal, counters: &Counters) -> Built {
-    let queue = SendingQueue { num_consumers: 1, ..Default::default() };
-    let destination = destination(internal.id, &[internal.signal], Needs::default(), &queue, counters, 0);
-    Built { destination, exporter: internal.exporter, retry: RetryOnFailure::default() }
 }

@@ -94,7 +94,8 @@ impl Lane {
         counters: &Counters,
         delta: Option<DeltaState>,
     ) -> Self {
-        let delta = delta.filter(|_| signal == Signal::Metrics && needs.temporality == TemporalityNeed::Delta);
+        let delta =
+            delta.filter(|_| signal == Signal::Metrics && needs.temporality == TemporalityNeed::Delta);
         Lane {
             signal,
             needs,
@@ -174,7 +175,8 @@ impl Lane {
                 None => self.changed.notified().await,
                 // More may come in and fill the batch before the time is over.
                 Some(time) => {
-                    let _ = tokio::time::timeout(time.max(Duration::from_millis(1)), self.changed.notified()).await;
+                    let _ = tokio::time::timeout(time.max(Duration::from_millis(1)), self.changed.notified())
+                        .await;
                 }
             }
         }
@@ -185,7 +187,8 @@ impl Lane {
         let (mut items, mut bytes) = (0, 0);
         let max_bytes = self.needs.max_request_bytes.unwrap_or(usize::MAX);
         while let Some((next, _)) = state.waiting.front() {
-            let over = items + next.items() > self.settings.batch.max_size || bytes + next.otlp().len() > max_bytes;
+            let over =
+                items + next.items() > self.settings.batch.max_size || bytes + next.otlp().len() > max_bytes;
             if over && !group.is_empty() {
                 break;
             }

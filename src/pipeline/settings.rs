@@ -100,7 +100,10 @@ impl Default for RetryOnFailure {
 impl SendingQueue {
     pub(crate) fn check(&self, problems: &mut Problems) {
         if !self.enabled {
-            problems.add("enabled", "false is not possible: a destination without a queue would hold back the others");
+            problems.add(
+                "enabled",
+                "false is not possible: a destination without a queue would hold back the others",
+            );
         }
         for (key, value) in [
             ("num_consumers", self.num_consumers),
@@ -122,10 +125,12 @@ impl SendingQueue {
 impl RetryOnFailure {
     pub(crate) fn check(&self, problems: &mut Problems) {
         if self.multiplier < 1.0 {
-            problems.add("multiplier", format!("{} would shorten the delay; write at least 1", self.multiplier));
+            problems
+                .add("multiplier", format!("{} would shorten the delay; write at least 1", self.multiplier));
         }
         if !(0.0..=1.0).contains(&self.randomization_factor) {
-            problems.add("randomization_factor", format!("{} is not between 0 and 1", self.randomization_factor));
+            problems
+                .add("randomization_factor", format!("{} is not between 0 and 1", self.randomization_factor));
         }
         if self.max_interval < self.initial_interval {
             problems.add("max_interval", "is shorter than initial_interval");

@@ -4,15 +4,14 @@ use crate::config::AdminSettings;
 use crate::pipeline::Health;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST};
+use hyper::header::{ALLOW, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use muxbridge_core::{Batch, BuildError, Clock, Counters, Delivered, ExportError, Exporter, Stop};
-use muxbridge_exporter_prometheus::{Format, Registry};
+use muxbridge_core::{BuildError, Clock, Counters, Stop};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 const DEFAULT_PORT: u16 = 9090;
@@ -28,34 +27,9 @@ struct State {
     counters: Counters,
     clock: Clock,
     started: u64,
-    pipelines: Option<Arc<PipelineMetrics>>,
     health: Vec<(String, Arc<Health>)>,
     hosts: Vec<String>,
     stopping: Stop,
-}
-
-/// The current value of every translated metric: an exporter at the end of each metrics pipeline.
-pub(crate) struct PipelineMetrics {
-    registry: Mutex<Registry>,
-    clock: Clock,
-}
-
-impl PipelineMetrics {
-    pub(crate) fn new(clock: Clock) -> Self {
-        PipelineMetrics { registry: Mutex::new(Registry::default()), clock }
-    }
-
-    fn render(&self, format: Format) -> String {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner).render(format)
-    }
-}
-
-impl Exporter for PipelineMetrics {
-    async fn export(&self, batch: &Batch) -> Result<Delivered, ExportError> {
-        let now = self.clock.unix_nanos();
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner).ingest(batch, now);
-        Ok(Delivered::default())
-    }
 }
 
 /// The address that the configuration or the environment names; `None` if the port is switched off.
@@ -73,13 +47,16 @@ pub(crate) fn address(
         return Ok(None);
     }
     if let Some(endpoint) = &settings.endpoint {
-        return endpoint.parse().map(Some).map_err(|e| BuildError::new(format!("service.admin.endpoint: {endpoint}: {e}")));
+        return endpoint
+            .parse()
+            .map(Some)
+            .map_err(|e| BuildError::new(format!("service.admin.endpoint: {endpoint}: {e}")));
     }
     let port = match set("METRICS_PORT") {
         None => DEFAULT_PORT,
-        Some(text) => {
-            text.parse().map_err(|_| BuildError::new(format!("METRICS_PORT: {text:?} is not a port; write 0 to 65535")))?
-        }
+        Some(text) => text.parse().map_err(|_| {
+            BuildError::new(format!("METRICS_PORT: {text:?} is not a port; write 0 to 65535"))
+        })?,
     };
     Ok(Some(SocketAddr::from(([127, 0, 0, 1], port))))
 }
@@ -102,7 +79,6 @@ impl Admin {
         settings: &AdminSettings,
         counters: Counters,
         clock: Clock,
-        pipelines: Option<Arc<PipelineMetrics>>,
         health: Vec<(String, Arc<Health>)>,
         stopping: Stop,
     ) -> Self {
@@ -112,7 +88,7 @@ impl Admin {
             hosts.push(address.ip().to_string());
         }
         let started = clock.unix_nanos();
-        let state = State { counters, clock, started, pipelines, health, hosts, stopping };
+        let state = State { counters, clock, started, health, hosts, stopping };
         Admin { listener, state: Arc::new(state) }
     }
 
@@ -152,7 +128,10 @@ impl State {
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let host = request.headers().get(HOST).and_then(|h| h.to_str().ok()).unwrap_or("localhost");
         if !self.hosts.iter().any(|allowed| allowed == without_port(host)) {
-            return text(StatusCode::FORBIDDEN, "unknown host; add it to service.admin.allowed_hosts\n".to_owned());
+            return text(
+                StatusCode::FORBIDDEN,
+                "unknown host; add it to service.admin.allowed_hosts\n".to_owned(),
+            );
         }
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
@@ -162,10 +141,11 @@ impl State {
         match request.uri().path() {
             "/health" | "/livez" => json_response(StatusCode::OK, &self.health()),
             "/ready" | "/readyz" => self.ready(),
-            "/metrics" => {
-                let accept = request.headers().get(ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or_default();
-                self.metrics(Format::negotiate(accept))
-            }
+            "/metrics" => with_type(
+                StatusCode::OK,
+                own_metrics(&self.counters),
+                "text/plain; version=0.0.4; charset=utf-8",
+            ),
             "/" => text(StatusCode::OK, "muxbridge: /health /ready /metrics\n".to_owned()),
             _ => text(StatusCode::NOT_FOUND, "there is /health, /ready and /metrics\n".to_owned()),
         }
@@ -190,44 +170,33 @@ impl State {
             };
             exporters.insert(id.clone(), state);
         }
-        let status = if stopping { "stopping" } else if failing { "failing" } else { "ready" };
+        let status = if stopping {
+            "stopping"
+        } else if failing {
+            "failing"
+        } else {
+            "ready"
+        };
         let code = if stopping || failing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
         json_response(code, &json!({ "status": status, "exporters": exporters }))
     }
-
-    fn metrics(&self, format: Format) -> Response<Full<Bytes>> {
-        let mut page = self.pipelines.as_ref().map(|p| p.render(format)).unwrap_or_default();
-        // The end marker of OpenMetrics belongs behind our own metrics.
-        let end = "# EOF\n";
-        let open = page.ends_with(end) || format == Format::OpenMetrics;
-        page.truncate(page.len() - if page.ends_with(end) { end.len() } else { 0 });
-        own_metrics(&mut page, &self.counters, format);
-        if open {
-            page.push_str(end);
-        }
-        let mut response = Response::new(Full::new(Bytes::from(page)));
-        let kind = hyper::header::HeaderValue::from_static(format.content_type());
-        response.headers_mut().insert(CONTENT_TYPE, kind);
-        response
-    }
 }
 
-fn own_metrics(page: &mut String, counters: &Counters, format: Format) {
+/// Our own counters in the Prometheus text format.
+fn own_metrics(counters: &Counters) -> String {
+    let mut page = String::new();
     let mut last = "";
     for sample in counters.samples() {
         if sample.name != last {
             last = sample.name;
             let kind = if sample.name.ends_with("_total") { "counter" } else { "gauge" };
-            // OpenMetrics names the family, the older text the sample.
-            let family = match format {
-                Format::OpenMetrics => sample.name.trim_end_matches("_total"),
-                Format::Text => sample.name,
-            };
-            let _ = writeln!(page, "# TYPE {family} {kind}");
+            let _ = writeln!(page, "# TYPE {} {kind}", sample.name);
         }
-        let labels: Vec<String> = sample.labels.iter().map(|(k, v)| format!("{k}=\"{}\"", escape(v))).collect();
+        let labels: Vec<String> =
+            sample.labels.iter().map(|(k, v)| format!("{k}=\"{}\"", escape(v))).collect();
         let _ = writeln!(page, "{}{{{}}} {}", sample.name, labels.join(","), sample.value);
     }
+    page
 }
 
 fn escape(value: &str) -> String {

@@ -20,7 +20,10 @@ pub(crate) struct LogSettings {
 
 impl LogSettings {
     /// The configuration first, then the environment, then `info` as text on standard error.
-    pub(crate) fn new(service: &Service, variables: &dyn Fn(&str) -> Option<String>) -> Result<Self, BuildError> {
+    pub(crate) fn new(
+        service: &Service,
+        variables: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, BuildError> {
         let set = |name: &str| variables(name).filter(|v| !v.is_empty());
         let logs = &service.telemetry.logs;
         let level = logs.level.clone().or_else(|| set("LOG_LEVEL")).unwrap_or_else(|| "info".to_owned());
@@ -31,9 +34,9 @@ impl LogSettings {
             _ if level.chars().all(|c| c.is_ascii_alphabetic()) => level.to_lowercase(),
             _ => level,
         };
-        let filter = EnvFilter::builder()
-            .parse(&level)
-            .map_err(|e| BuildError::new(format!("service.telemetry.logs.level (LOG_LEVEL): {level:?}: {e}")))?;
+        let filter = EnvFilter::builder().parse(&level).map_err(|e| {
+            BuildError::new(format!("service.telemetry.logs.level (LOG_LEVEL): {level:?}: {e}"))
+        })?;
         let format = match (logs.format, set("LOG_FORMAT").map(|f| f.to_lowercase())) {
             (Some(format), _) => format,
             (None, Some(text)) if text == "json" => LogFormat::Json,
@@ -50,7 +53,10 @@ impl LogSettings {
             None => Output::Stderr,
             Some(path) => {
                 let file = OpenOptions::new().create(true).append(true).open(path).map_err(|e| {
-                    BuildError::new(format!("service.telemetry.logs.file (LOG_FILE): {}: {e}", path.display()))
+                    BuildError::new(format!(
+                        "service.telemetry.logs.file (LOG_FILE): {}: {e}",
+                        path.display()
+                    ))
                 })?;
                 Output::File(Arc::new(Mutex::new(file)))
             }

@@ -26,7 +26,9 @@ impl Spans {
     pub(crate) fn new(service: &Service) -> Result<Option<(SpanLayer, Self)>, BuildError> {
         let traces = &service.telemetry.traces;
         let Some(endpoint) = &traces.endpoint else { return Ok(None) };
-        let fail = |e: &dyn std::fmt::Display| BuildError::new(format!("service.telemetry.traces.endpoint: {endpoint}: {e}"));
+        let fail = |e: &dyn std::fmt::Display| {
+            BuildError::new(format!("service.telemetry.traces.endpoint: {endpoint}: {e}"))
+        };
         // The SDK's batch thread blocks on the exporter, which needs a runtime that nobody else blocks.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -35,7 +37,8 @@ impl Spans {
             .build()
             .map_err(|e| fail(&e))?;
         let _entered = runtime.enter();
-        let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).build().map_err(|e| fail(&e))?;
+        let exporter =
+            SpanExporter::builder().with_tonic().with_endpoint(endpoint).build().map_err(|e| fail(&e))?;
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
             .with_sampler(Sampler::TraceIdRatioBased(traces.sampling_ratio))

@@ -33,14 +33,19 @@ fn sources() -> Vec<PathBuf> {
         }
     }
     let mut found = Vec::new();
-    ["src", "crates", "exporters", "examples", "tests"].iter().for_each(|d| walk(&root().join(d), &mut found));
+    ["src", "crates", "exporters", "examples", "tests"]
+        .iter()
+        .for_each(|d| walk(&root().join(d), &mut found));
     found
 }
 
 /// Tests are not held to the size of a file: their length is data.
 fn is_test(path: &Path) -> bool {
     let path = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
-    path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("tests.rs") || path.contains("/benches/")
+    path.starts_with("tests/")
+        || path.contains("/tests/")
+        || path.ends_with("tests.rs")
+        || path.contains("/benches/")
 }
 
 #[test]
@@ -79,7 +84,11 @@ fn dependencies_point_one_way() {
 fn the_core_knows_no_async_runtime() {
     for package in metadata()["packages"].as_array().expect("packages") {
         if ["muxbridge-core", "muxbridge-pdata"].contains(&package["name"].as_str().expect("a name")) {
-            let tokio = package["dependencies"].as_array().expect("dependencies").iter().any(|d| d["name"] == "tokio");
+            let tokio = package["dependencies"]
+                .as_array()
+                .expect("dependencies")
+                .iter()
+                .any(|d| d["name"] == "tokio");
             assert!(!tokio, "{} depends on tokio", package["name"]);
         }
     }
@@ -108,7 +117,11 @@ fn every_file_says_what_it_is_and_stays_small() {
 
 #[test]
 fn every_exporter_has_the_same_files() {
-    for entry in std::fs::read_dir(root().join("exporters")).expect("exporters").flatten().filter(|e| e.path().is_dir()) {
+    for entry in std::fs::read_dir(root().join("exporters"))
+        .expect("exporters")
+        .flatten()
+        .filter(|e| e.path().is_dir())
+    {
         for file in ["README.md", "Cargo.toml", "src/lib.rs", "src/config.rs", "src/encode.rs", "tests"] {
             let path = entry.path().join(file);
             assert!(path.exists(), "{} is missing", path.display());
@@ -126,7 +139,9 @@ fn versions_stand_in_one_place() {
         }
         let text = std::fs::read_to_string(manifest).expect("a manifest");
         let section = text.split("[dependencies]").nth(1).unwrap_or_default();
-        for line in section.lines().filter(|l| l.contains('=') && (l.contains("version") || l.contains("= \""))) {
+        for line in
+            section.lines().filter(|l| l.contains('=') && (l.contains("version") || l.contains("= \"")))
+        {
             wrong.entry(manifest.to_owned()).or_insert_with(Vec::new).push(line.to_owned());
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod compress;
 mod connect;
+pub mod delta;
 pub mod grpc;
 pub mod headers;
 pub mod http;

@@ -81,9 +81,22 @@ pub struct HttpConfig {
     pub timeout: GoDuration,
     /// The form of the body: `proto` or `json`. Default `proto`.
     pub encoding: Encoding,
+    /// The temporality of metrics: `as_is`, or `delta` for endpoints that refuse cumulative ones. Default `as_is`.
+    pub temporality: Temporality,
     /// Batches are split to make requests of at most this many bytes of protobuf before compression. One item alone
     /// may be larger. Default 4194304.
     pub max_request_bytes: usize,
+}
+
+/// The temporality of metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Temporality {
+    /// Whatever comes in.
+    #[default]
+    AsIs,
+    /// Monotonic sums and histograms as deltas.
+    Delta,
 }
 
 /// The form of the body.
@@ -109,6 +122,7 @@ impl Default for HttpConfig {
             headers: Headers::new(),
             timeout: GoDuration::from_secs(10),
             encoding: Encoding::Proto,
+            temporality: Temporality::AsIs,
             max_request_bytes: DEFAULT_MAX_REQUEST_BYTES,
         }
     }
@@ -118,10 +132,10 @@ impl HttpConfig {
     pub(crate) fn check(&self, problems: &mut Problems) {
         let own = Signal::ALL.map(|signal| self.own_endpoint(signal));
         // With an endpoint for some signals alone, those are the signals that are sent.
-        if !self.endpoint.is_empty() || own.iter().all(|(_, url)| url.is_none()) {
-            if let Err(problem) = endpoint::parse(&self.endpoint, self.tls.insecure, Protocol::HttpBase) {
-                problems.add("endpoint", problem);
-            }
+        if (!self.endpoint.is_empty() || own.iter().all(|(_, url)| url.is_none()))
+            && let Err(problem) = endpoint::parse(&self.endpoint, self.tls.insecure, Protocol::HttpBase)
+        {
+            problems.add("endpoint", problem);
         }
         for (key, url) in own {
             if let Some(url) = url

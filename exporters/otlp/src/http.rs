@@ -1,6 +1,6 @@
 //! The kind `otlphttp`: OTLP over HTTP, as protobuf or JSON.
 
-use crate::config::{Encoding, HttpConfig};
+use crate::config::{Encoding, HttpConfig, Temporality};
 use crate::encode::{body, content_type};
 use crate::{USER_AGENT, check_size, response};
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Request, Uri};
 use muxbridge_core::config::Problems;
 use muxbridge_core::{
     Batch, BuildContext, BuildError, Clock, Delivered, ExportError, Exporter, ExporterKind, Needs, Signal,
+    TemporalityNeed,
 };
 use muxbridge_kit::headers;
 use muxbridge_kit::http::{ClientOptions, Compression, HttpClient};
@@ -29,7 +30,11 @@ impl ExporterKind for OtlpHttp {
     }
 
     fn needs(config: &HttpConfig) -> Needs {
-        Needs { max_request_bytes: Some(config.max_request_bytes), ..Needs::default() }
+        let temporality = match config.temporality {
+            Temporality::AsIs => TemporalityNeed::AsIs,
+            Temporality::Delta => TemporalityNeed::Delta,
+        };
+        Needs { temporality, max_request_bytes: Some(config.max_request_bytes), ..Needs::default() }
     }
 
     fn build(config: HttpConfig, cx: &BuildContext) -> Result<OtlpHttpExporter, BuildError> {

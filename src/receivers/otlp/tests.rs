@@ -385,12 +385,14 @@ async fn a1_mutated_requests_never_panic_and_200_means_that_others_can_read_them
     let mut random = fastrand::Rng::with_seed(seed);
     let mut corpus = recorded();
     corpus.sort_by_key(Bytes::len);
-    let signals = [("/v1/traces", Signal::Traces), ("/v1/metrics", Signal::Metrics), ("/v1/logs", Signal::Logs)];
+    let signals =
+        [("/v1/traces", Signal::Traces), ("/v1/metrics", Signal::Metrics), ("/v1/logs", Signal::Logs)];
     let rig = rig(None, 256 * MIB);
     let (mut taken, mut refused) = (0u64, 0u64);
     for i in 0..count {
         // Small requests more often: a mutation of a large one mostly hits text.
-        let from = &corpus[random.usize(..=random.usize(..corpus.len()))];
+        let last = random.usize(..corpus.len());
+        let from = &corpus[random.usize(..=last)];
         let from = &from[..];
         let bytes = mutate(&mut random, from);
         let (path, signal) = signals[if i % 8 == 0 { random.usize(..3) } else { 0 }];

@@ -31,13 +31,18 @@ fn the_headers_are_those_that_each_format_needs() {
     ] {
         assert_eq!(header(&otlp, name), value, "{name}");
     }
-    for (format, name, version) in [(TraceFormat::Newrelic, "newrelic", "1"), (TraceFormat::Zipkin, "zipkin", "2")] {
+    for (format, name, version) in
+        [(TraceFormat::Newrelic, "newrelic", "1"), (TraceFormat::Zipkin, "zipkin", "2")]
+    {
         let route = route(Some(format), Compression::Gzip);
         let request = route.request(&spans(), &mut Counts::default()).unwrap().unwrap();
         assert_eq!(header(&request, "api-key"), "canary-key");
         assert_eq!(header(&request, "content-type"), "application/json");
         assert_eq!(header(&request, "content-encoding"), "gzip");
-        assert_eq!((header(&request, "data-format"), header(&request, "data-format-version")), (name, version));
+        assert_eq!(
+            (header(&request, "data-format"), header(&request, "data-format-version")),
+            (name, version)
+        );
         assert_eq!(header(&request, "x-request-id"), request_id(spans().otlp()));
     }
 }

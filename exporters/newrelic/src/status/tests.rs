@@ -43,9 +43,7 @@ fn every_status_has_the_outcome_of_new_relics_table() {
 
 #[test]
 fn a_rate_limit_waits_as_told_but_never_longer_than_ten_minutes() {
-    for (value, seconds) in
-        [("29", 29), ("3599", 600), ("Thu, 01 Jan 1970 00:00:31 GMT", 31), ("soon", 10)]
-    {
+    for (value, seconds) in [("29", 29), ("3599", 600), ("Thu, 01 Jan 1970 00:00:31 GMT", 31), ("soon", 10)] {
         let Err(ExportError::Retryable { after, .. }) = answer(429, &[("retry-after", value)], "") else {
             panic!("429 is retryable")
         };

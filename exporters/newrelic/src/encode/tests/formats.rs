@@ -123,7 +123,8 @@ fn a_zipkin_span_lasts_at_least_a_microsecond_and_internal_has_no_kind() {
     let out = encoded(zipkin, short);
     assert_eq!((&out[0]["duration"], out[0].get("kind")), (&json!(1), None));
     assert_eq!(out[0].get("remoteEndpoint"), None);
-    let tags = json!({"d": "0.82", "b": "true", "a": r#"["x","y"]"#, "instrumentation.provider": "opentelemetry"});
+    let tags =
+        json!({"d": "0.82", "b": "true", "a": r#"["x","y"]"#, "instrumentation.provider": "opentelemetry"});
     assert_eq!(out[0]["tags"], tags);
 }
 

@@ -35,7 +35,12 @@ fn arrays_maps_unset_values_and_long_keys_become_what_new_relic_stores() {
         kv("mixed", array([Value::IntValue(1), s("a")])),
         kv("x", map(vec![kv("a", map(vec![kv("b", Value::IntValue(1))]))])),
         unset,
-        kv("nulls", Value::ArrayValue(ArrayValue { values: vec![any(s("a")), AnyValue { value: None }, any(s("b"))] })),
+        kv(
+            "nulls",
+            Value::ArrayValue(ArrayValue {
+                values: vec![any(s("a")), AnyValue { value: None }, any(s("b"))],
+            }),
+        ),
         kv("bytes", Value::BytesValue(vec![1])),
         text(&"k".repeat(300), "v"),
     ]);

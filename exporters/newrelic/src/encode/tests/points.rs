@@ -23,7 +23,11 @@ fn metric(data: Data) -> Metric {
 }
 
 fn sum(temporality: i32, monotonic: bool, points: Vec<NumberDataPoint>) -> Metric {
-    metric(Data::Sum(Sum { data_points: points, aggregation_temporality: temporality, is_monotonic: monotonic }))
+    metric(Data::Sum(Sum {
+        data_points: points,
+        aggregation_temporality: temporality,
+        is_monotonic: monotonic,
+    }))
 }
 
 fn metrics(mut request: oracle::ExportMetricsServiceRequest) -> Vec<Metric> {
@@ -42,8 +46,7 @@ fn attributes_named_like_a_column_or_the_metric_are_renamed() {
     let resource = out.resource_metrics[0].resource.clone().unwrap();
     assert_eq!(resource.attributes, [text("mm.modelmuxer_tokens_total", "r")]);
     let Some(Data::Sum(out)) = metrics(out).remove(0).data else { panic!() };
-    let expected =
-        [text("mm.timestamp", "1"), text("mm.modelmuxer_tokens_total", "3"), text("a_b", "4")];
+    let expected = [text("mm.timestamp", "1"), text("mm.modelmuxer_tokens_total", "3"), text("a_b", "4")];
     assert_eq!(out.data_points[0].attributes, expected);
     let expected = [("key_characters", 1), ("reserved_removed", 1), ("reserved_renamed", 3)];
     assert_eq!(counts.adjusted().collect::<Vec<_>>(), expected);
@@ -91,7 +94,8 @@ fn a_delta_always_has_a_window() {
 
 #[test]
 fn a_row_has_at_most_100_attributes_of_point_scope_and_resource_and_names_254_characters() {
-    let many = |n: usize, prefix: &str| (0..n).map(|i| text(&format!("{prefix}{i}"), "v")).collect::<Vec<_>>();
+    let many =
+        |n: usize, prefix: &str| (0..n).map(|i| text(&format!("{prefix}{i}"), "v")).collect::<Vec<_>>();
     let mut input = sum(1, true, vec![point(1.0, many(70, "p"))]);
     input.name = "n".repeat(300);
     let (out, counts) = limited_metric(many(10, "r"), input.clone());

@@ -1,0 +1,127 @@
+//! The rules of the conversion, with expected values written by hand.
+
+use super::*;
+use muxbridge_pdata::Writer;
+use muxbridge_pdata::schema::field;
+use muxbridge_pdata::view::Number;
+use muxbridge_testkit::batch;
+
+/// A cumulative monotonic sum with one point.
+fn sum(start: u64, time: u64, value: f64) -> Batch {
+    let mut w = Writer::new();
+    w.message(field::REQUEST_RESOURCE, |w| {
+        w.message(field::resource_items::SCOPES, |w| {
+            w.message(field::scope_items::ITEMS, |w| {
+                w.bytes(field::metric::NAME, b"requests");
+                w.message(field::metric::SUM, |w| {
+                    w.message(field::metric::DATA_POINTS, |w| {
+                        w.fixed64_nonzero(field::point::START_TIME, start);
+                        w.fixed64(field::point::TIME, time);
+                        w.double(field::number_point::AS_DOUBLE, value);
+                    });
+                    w.varint(field::metric::TEMPORALITY, 2);
+                    w.varint(field::metric::IS_MONOTONIC, 1);
+                });
+            });
+        });
+    });
+    batch(Signal::Metrics, w.into_bytes())
+}
+
+/// Start and value of the one point that is left.
+fn point(batch: &Batch) -> Option<(u64, f64)> {
+    let metric = batch.resources().next()?.scopes().next()?.metrics().next()?;
+    match metric.data? {
+        MetricData::Sum { mut points, temporality: Temporality::Delta, monotonic: true } => {
+            let p = points.next()?;
+            Some((p.start, p.value.map(Number::as_f64)?))
+        }
+        _ => None,
+    }
+}
+
+/// Runs (start, time, value) through a state of a process that started at 100.
+fn run(points: &[(u64, u64, f64)]) -> (Vec<Option<f64>>, DeltaStats) {
+    let mut state = DeltaState::new(InitialValue::Auto, 100);
+    let mut stats = DeltaStats::default();
+    let now = Instant::now();
+    let values = points
+        .iter()
+        .map(|(start, time, value)| {
+            let converted = state.convert(&sum(*start, *time, *value), now, &mut stats);
+            converted.and_then(|b| point(&b)).map(|(_, value)| value)
+        })
+        .collect();
+    (values, stats)
+}
+
+#[test]
+fn t18_an_old_series_gives_a_baseline_then_differences_and_a_restart_counts_from_zero() {
+    let (values, stats) =
+        run(&[(50, 110, 7.0), (50, 120, 9.0), (50, 120, 11.0), (130, 140, 4.0), (130, 150, 6.0)]);
+    assert_eq!(values, [None, Some(2.0), None, Some(4.0), Some(2.0)]);
+    assert_eq!(stats, DeltaStats { out_of_order: 1, ..DeltaStats::default() });
+}
+
+#[test]
+fn t19_a_fall_without_a_start_time_is_a_baseline_and_never_negative() {
+    assert_eq!(run(&[(0, 110, 5.0), (0, 120, 3.0)]).0, [None, None]);
+}
+
+#[test]
+fn t20_a_start_that_equals_the_time_says_nothing_about_the_first_value() {
+    // The second point has the start of the first one and a later time, so that the difference counts.
+    assert_eq!(run(&[(110, 110, 5.0), (110, 120, 8.0)]).0, [None, Some(3.0)]);
+}
+
+#[test]
+fn the_first_value_of_a_series_younger_than_this_process_is_kept() {
+    assert_eq!(run(&[(105, 110, 5.0), (105, 120, 8.0)]).0, [Some(5.0), Some(3.0)]);
+}
+
+#[test]
+fn a_delta_begins_where_the_previous_point_ended() {
+    let mut state = DeltaState::new(InitialValue::Drop, 0);
+    let (now, mut stats) = (Instant::now(), DeltaStats::default());
+    assert!(state.convert(&sum(50, 110, 1.0), now, &mut stats).is_none());
+    let second = state.convert(&sum(50, 120, 4.0), now, &mut stats).expect("a difference");
+    assert_eq!(point(&second), Some((110, 3.0)));
+}
+
+#[test]
+fn a_value_that_is_no_number_is_left_out_and_counted() {
+    let (values, stats) = run(&[(105, 110, 5.0), (105, 120, f64::NAN), (105, 130, 8.0)]);
+    assert_eq!(values, [Some(5.0), None, Some(3.0)]);
+    assert_eq!(stats.not_a_number, 1);
+}
+
+#[test]
+fn deltas_of_random_counters_with_restarts_add_up_to_the_true_total() {
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..200 {
+        let mut state = DeltaState::new(InitialValue::Auto, 100);
+        let (now, mut stats) = (Instant::now(), DeltaStats::default());
+        let (mut start, mut time, mut value, mut total, mut reported) = (200, 201, 0.0, 0.0, 0.0);
+        for _ in 0..50 {
+            if random.u8(..) < 30 {
+                (start, value) = (time, 0.0);
+            }
+            time += 1 + random.u64(..5);
+            let more = f64::from(random.u8(..));
+            value += more;
+            total += more;
+            let converted = state.convert(&sum(start, time, value), now, &mut stats);
+            reported += converted.and_then(|b| point(&b)).map_or(0.0, |(_, v)| v);
+        }
+        assert_eq!(reported, total);
+    }
+}
+
+#[test]
+fn a_batch_without_cumulative_counters_is_the_very_same() {
+    let traces = batch(Signal::Traces, muxbridge_testkit::corpus("scenario/traces.otlp.pb").into());
+    let converted = DeltaState::new(InitialValue::Auto, 0)
+        .convert(&traces, Instant::now(), &mut DeltaStats::default())
+        .expect("the batch");
+    assert_eq!(converted.otlp().as_ptr(), traces.otlp().as_ptr());
+}

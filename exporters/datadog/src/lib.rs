@@ -1,1 +1,0 @@
-//! Datadog: traces to the trace agent, metrics to DogStatsD.

@@ -1,1 +1,0 @@
-//! OTLP JSON lines in a rotating file.

@@ -1,1 +1,0 @@
-//! A Prometheus endpoint with the current value of every series.

@@ -1,0 +1,3 @@
+//! Processors: each changes batches between a receiver and the exporters.
+
+pub mod modelmuxer;
