@@ -118,10 +118,10 @@ impl HttpConfig {
     pub(crate) fn check(&self, problems: &mut Problems) {
         let own = Signal::ALL.map(|signal| self.own_endpoint(signal));
         // With an endpoint for some signals alone, those are the signals that are sent.
-        if !self.endpoint.is_empty() || own.iter().all(|(_, url)| url.is_none()) {
-            if let Err(problem) = endpoint::parse(&self.endpoint, self.tls.insecure, Protocol::HttpBase) {
-                problems.add("endpoint", problem);
-            }
+        let needed = !self.endpoint.is_empty() || own.iter().all(|(_, url)| url.is_none());
+        if needed && let Err(problem) = endpoint::parse(&self.endpoint, self.tls.insecure, Protocol::HttpBase)
+        {
+            problems.add("endpoint", problem);
         }
         for (key, url) in own {
             if let Some(url) = url
