@@ -1,1 +1,5 @@
-//! stub
+//! All integration tests, in one binary.
+
+mod it {
+    mod translate_spans;
+}
