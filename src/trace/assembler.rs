@@ -315,8 +315,7 @@ impl Assembler {
             self.left.remove(&oldest);
         }
         let parents = open.spans.iter().filter(|s| s.role == Role::Root).filter_map(|s| s.parent);
-        let below_server =
-            parents.into_iter().any(|parent| open.neighbours.iter().any(|n| *n == (parent, true)));
+        let below_server = parents.into_iter().any(|parent| open.neighbours.contains(&(parent, true)));
         let why = if open.state == State::Complete && !open.touched { Why::Complete } else { why };
         leave(Leaving { spans: open.spans, why, below_server });
     }

@@ -80,11 +80,11 @@ impl<'a> Facts<'a> {
         let ours = |m: &Member<'_>| alone || m.span.parent_span_id == span.span_id;
         let first = |role| members.iter().find(|m| m.role == role && ours(m));
         let (policy, router) = (first(Role::Policy), first(Role::Router));
-        let mut facts = RootFacts::default();
-        facts.user = policy.and_then(|p| match p.span.attribute(b"tenant_id") {
+        let user = policy.and_then(|p| match p.span.attribute(b"tenant_id") {
             Some(AnyValue::String(id)) if !id.is_empty() => Some(id),
             _ => None,
         });
+        let mut facts = RootFacts { user, ..RootFacts::default() };
         // Before the decision there may be a call that classifies the prompt; it does not answer the request.
         let decided = router.map_or(0, |r| r.span.start);
         let answer = self
@@ -113,7 +113,7 @@ impl<'a> Facts<'a> {
             facts.answered(call);
             facts.end = Some(end).filter(|end| call.stream && *end > span.end);
         }
-        facts.from_root_itself(&members[root]);
+        facts.add_reported(&members[root]);
         facts
     }
 }
@@ -159,7 +159,7 @@ impl<'a> RootFacts<'a> {
     }
 
     /// What the span says of itself counts more than what follows from its children.
-    fn from_root_itself(&mut self, root: &Member<'a>) {
+    fn add_reported(&mut self, root: &Member<'a>) {
         let reported = [b"http.response.status_code".as_slice(), b"http.status_code"];
         let reported = reported.into_iter().find_map(|key| root.span.attribute(key)?.as_int());
         if let Some(code) = reported.and_then(|code| u16::try_from(code).ok()) {
