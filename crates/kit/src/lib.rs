@@ -1,1 +1,9 @@
-//! stub
+//! What exporters share, so that each of them is an encoder and a few lines.
+
+pub mod compress;
+mod connect;
+pub mod grpc;
+pub mod headers;
+pub mod http;
+pub mod status;
+pub mod tls;
