@@ -6,7 +6,8 @@
     reason = "a test that cannot go on has failed"
 )]
 
-#[path = "it/program.rs"]
-mod program;
-#[path = "it/structure.rs"]
-mod structure;
+mod it {
+    mod program;
+    mod structure;
+    mod translate_spans;
+}

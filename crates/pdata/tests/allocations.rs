@@ -1,4 +1,10 @@
 //! Counts what reading a request allocates: nothing. A binary of its own, because the count is an allocator.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 #[path = "../../../fuzz/src/bodies.rs"]
 #[allow(dead_code, reason = "the other bodies belong to other tests")]

@@ -1,4 +1,10 @@
 //! The tests of this crate against `opentelemetry-proto`, with random requests and mutated recordings.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 #[path = "../../../fuzz/src/bodies.rs"]
 mod bodies;

@@ -243,7 +243,7 @@ async fn h7_a_full_pipeline_is_503_with_a_delay_of_whole_seconds_never_under_one
 #[tokio::test]
 async fn r12_a_request_beyond_the_budget_in_flight_is_asked_to_come_back() {
     let rig = rig(None, 1000);
-    let (status, headers, _) = send(&rig, post("/v1/traces", &[PB], recorded().remove(1))).await;
+    let (status, headers, _) = send(&rig, post("/v1/traces", &[PB], recorded().remove(2))).await;
     assert_eq!(status, 503);
     assert!(headers.contains_key("retry-after"));
     assert_eq!(rig.counters.sum(names::BAD_REQUESTS, &[("reason", "no_room")]), 1);

@@ -191,7 +191,9 @@ fn check(anchor: (&str, Rule), text: &[u8], start: usize, end: usize) -> Option<
             let length = run(&text[end..], is_token);
             // `sk-` also begins words: a key has digits or capitals in it.
             let random = text[end..end + length].iter().any(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
-            (end, end + length, kind).filter_if(starts_word && random)?
+            // `sk-ant-` has a row of its own, which keeps more of the prefix.
+            let other = kind == Kind::OpenAi && text[end..].starts_with(b"ant-");
+            (end, end + length, kind).filter_if(starts_word && random && !other)?
         }
         Rule::AwsKeyId => {
             let whole = run(&text[end..], is_word) == 16;

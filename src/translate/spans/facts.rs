@@ -113,7 +113,7 @@ impl<'a> Facts<'a> {
             facts.answered(call);
             facts.end = Some(end).filter(|end| call.stream && *end > span.end);
         }
-        facts.read_root(&members[root]);
+        facts.add_reported(&members[root]);
         facts
     }
 }
@@ -159,7 +159,7 @@ impl<'a> RootFacts<'a> {
     }
 
     /// What the span says of itself counts more than what follows from its children.
-    fn read_root(&mut self, root: &Member<'a>) {
+    fn add_reported(&mut self, root: &Member<'a>) {
         let reported = [b"http.response.status_code".as_slice(), b"http.status_code"];
         let reported = reported.into_iter().find_map(|key| root.span.attribute(key)?.as_int());
         if let Some(code) = reported.and_then(|code| u16::try_from(code).ok()) {

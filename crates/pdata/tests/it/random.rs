@@ -23,7 +23,7 @@ pub(crate) struct Random {
 
 /// The wire bytes of a random request.
 pub(crate) fn request(signal: Signal, seed: u64) -> Vec<u8> {
-    let mut random = Random { rng: Rng::with_seed(seed), full: seed % 8 == 0 };
+    let mut random = Random { rng: Rng::with_seed(seed), full: seed.is_multiple_of(8) };
     match signal {
         Signal::Traces => random.traces().encode_to_vec(),
         Signal::Metrics => random.metrics().encode_to_vec(),
