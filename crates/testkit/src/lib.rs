@@ -7,6 +7,7 @@ pub mod contract;
 mod corpus;
 mod grpc;
 mod http;
+pub mod newrelic;
 pub mod oracle;
 mod serve;
 pub mod tls;

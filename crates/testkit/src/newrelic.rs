@@ -106,19 +106,42 @@ fn length(text: &str) -> usize {
 }
 
 const METRIC_RESERVED: [&str; 18] = [
-    "interval.ms", "timestamp", "value", "common", "min", "max", "count", "sum", "metrics", "newrelic.source",
-    "metricName", "endTimestamp", "accountId", "appId", "eventType", "entity.guid", "entity.name", "entity.type",
+    "interval.ms",
+    "timestamp",
+    "value",
+    "common",
+    "min",
+    "max",
+    "count",
+    "sum",
+    "metrics",
+    "newrelic.source",
+    "metricName",
+    "endTimestamp",
+    "accountId",
+    "appId",
+    "eventType",
+    "entity.guid",
+    "entity.name",
+    "entity.type",
 ];
 
 /// One list of attributes of an OTLP request.
-fn attributes(list: &[KeyValue], max: usize, reserved: &[&str], metric: bool, place: &str, found: &mut Found) {
+fn attributes(
+    list: &[KeyValue],
+    max: usize,
+    reserved: &[&str],
+    metric: bool,
+    place: &str,
+    found: &mut Found,
+) {
     found.check(list.len() <= max, place, &format!("{} attributes, the limit is {max}", list.len()));
     for kv in list {
         let key = kv.key.as_str();
         let place = format!("{place}.{}", key.chars().take(40).collect::<String>());
         found.check((1..=255).contains(&length(key)), &place, "length of the key");
-        let entity = key.starts_with("entity.")
-            || matches!(key, "entityGuid" | "newrelic.entity.type" | "trace_role");
+        let entity =
+            key.starts_with("entity.") || matches!(key, "entityGuid" | "newrelic.entity.type" | "trace_role");
         found.check(!entity && !reserved.contains(&key), &place, "reserved key");
         let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':'));
         found.check(!metric || plain, &place, "characters of the key");
@@ -142,7 +165,9 @@ fn value(value: Option<&AnyValue>, place: &str, found: &mut Found) {
                 let long = matches!(kind, Some(V::StringValue(s)) if length(s) > 4095);
                 found.check(primitive && !long, place, "entry of an array");
             }
-            let same = kinds.windows(2).all(|w| w[0].map(std::mem::discriminant) == w[1].map(std::mem::discriminant));
+            let same = kinds
+                .windows(2)
+                .all(|w| w[0].map(std::mem::discriminant) == w[1].map(std::mem::discriminant));
             found.check(same, place, "mixed array");
         }
         Some(_) => found.add(place, "a map, bytes or another unsupported value"),
@@ -215,11 +240,17 @@ fn metrics(body: &[u8], found: &mut Found) {
                 let above = resource.attributes.iter().chain(&scope.attributes);
                 found.check(above.clone().all(|a| a.key != metric.name), &place, "an attribute of its name");
                 let above = above.count();
-                for (kind, delta, start, time, list, finite) in points(metric.data.unwrap_or(Data::Gauge(Default::default())), &place, found) {
+                for (kind, delta, start, time, list, finite) in
+                    points(metric.data.unwrap_or(Data::Gauge(Default::default())), &place, found)
+                {
                     let place = format!("{place} {kind}");
                     attributes(&list, 64, &METRIC_RESERVED, true, &place, found);
                     found.check(list.len() + above <= 100, &place, "over 100 attributes in all");
-                    found.check(list.iter().all(|a| a.key != metric.name), &place, "an attribute of its name");
+                    found.check(
+                        list.iter().all(|a| a.key != metric.name),
+                        &place,
+                        "an attribute of its name",
+                    );
                     found.check(finite, &place, "no finite value");
                     found.check(!delta || (start > 0 && time > start), &place, "window");
                     found.check(time > 0, &place, "no time");
@@ -243,7 +274,9 @@ fn points(data: Data, place: &str, found: &mut Found) -> Vec<Point> {
         Data::Gauge(g) => g
             .data_points
             .into_iter()
-            .map(|p| ("gauge", false, p.start_time_unix_nano, p.time_unix_nano, p.attributes.clone(), number(&p)))
+            .map(|p| {
+                ("gauge", false, p.start_time_unix_nano, p.time_unix_nano, p.attributes.clone(), number(&p))
+            })
             .collect(),
         Data::Sum(sum) => {
             let delta = sum.aggregation_temporality == 1;
@@ -320,7 +353,8 @@ fn newrelic(body: &[u8], found: &mut Found) {
         let spans = block.get("spans").and_then(Value::as_array).cloned().unwrap_or_default();
         found.check(!spans.is_empty(), "block", "no spans");
         for span in &spans {
-            let keys: BTreeSet<&str> = span.as_object().into_iter().flatten().map(|(k, _)| k.as_str()).collect();
+            let keys: BTreeSet<&str> =
+                span.as_object().into_iter().flatten().map(|(k, _)| k.as_str()).collect();
             let right = keys == BTreeSet::from(["id", "trace.id", "timestamp", "attributes"]);
             found.check(right, "span", "fields");
             found.check(hex_id(span.get("trace.id"), &[32]) && hex_id(span.get("id"), &[16]), "span", "ids");
@@ -338,7 +372,15 @@ fn newrelic(body: &[u8], found: &mut Found) {
 
 fn zipkin(body: &[u8], found: &mut Found) {
     const FIELDS: [&str; 10] = [
-        "traceId", "id", "parentId", "kind", "name", "timestamp", "duration", "localEndpoint", "remoteEndpoint",
+        "traceId",
+        "id",
+        "parentId",
+        "kind",
+        "name",
+        "timestamp",
+        "duration",
+        "localEndpoint",
+        "remoteEndpoint",
         "tags",
     ];
     let Ok(Value::Array(spans)) = serde_json::from_slice(body) else {

@@ -167,7 +167,10 @@ impl Config {
     pub(crate) fn uri(&self, signal: Signal) -> Result<Uri, (&'static str, String)> {
         let (key, url) = self.endpoint(signal);
         let Some(url) = url else {
-            return Err((key, "the address of the Trace API in this region is not known; set it here".into()));
+            return Err((
+                key,
+                "the address of the Trace API in this region is not known; set it here".into(),
+            ));
         };
         let uri: Uri = url.parse().map_err(|e| (key, format!("{url:?} is not a URL: {e}")))?;
         if !matches!(uri.scheme_str(), Some("http" | "https" | "unix")) || uri.host().is_none() {
@@ -195,7 +198,8 @@ pub(crate) fn check(config: &Config, problems: &mut Problems) {
     }
     problems.at("tls", |p| config.tls.check(p));
     if config.tls.insecure {
-        problems.add("tls.insecure", "has no meaning here: the scheme of the endpoint says whether TLS is used");
+        problems
+            .add("tls.insecure", "has no meaning here: the scheme of the endpoint says whether TLS is used");
     }
     if config.timeout.0.is_zero() {
         problems.add("timeout", "must be longer than 0s");

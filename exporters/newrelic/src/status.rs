@@ -3,8 +3,8 @@
 use http::{HeaderMap, Response, StatusCode};
 use muxbridge_core::{Delivered, ExportError};
 use muxbridge_kit::status::{excerpt, retry_after};
-use muxbridge_pdata::wire::Fields;
 use muxbridge_pdata::view::text;
+use muxbridge_pdata::wire::Fields;
 use std::time::Duration;
 
 /// A rate limit lasts for the rest of the minute; New Relic's own clients wait this long if it does not say.
@@ -28,13 +28,9 @@ pub(crate) fn outcome(
     let after = || retry_after(headers, now_unix_nanos).map(|wait| wait.min(LONGEST_WAIT));
     Err(match status.as_u16() {
         413 => ExportError::too_large(error),
-        429 => {
-            ExportError::Retryable { after: Some(after().unwrap_or(RATE_LIMITED)), source: error.into() }
-        }
+        429 => ExportError::Retryable { after: Some(after().unwrap_or(RATE_LIMITED)), source: error.into() },
         408 | 500.. => ExportError::Retryable { after: after(), source: error.into() },
-        401 | 403 => {
-            ExportError::permanent("unauthorized", format!("{error}; check license_key and region"))
-        }
+        401 | 403 => ExportError::permanent("unauthorized", format!("{error}; check license_key and region")),
         300..=399 | 404 | 405 | 410 => {
             ExportError::permanent("wrong_endpoint", format!("{error}; check the endpoint"))
         }

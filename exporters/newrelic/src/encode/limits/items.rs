@@ -63,7 +63,10 @@ pub(crate) fn error_message<'a>(span: Span<'a>) -> &'a [u8] {
 }
 
 /// Older names that New Relic's AI pages still query, with the values of the current ones.
-pub(crate) fn ai_copies<'a>(span: Span<'a>, options: &Options) -> impl Iterator<Item = (&'static str, AnyValue<'a>)> {
+pub(crate) fn ai_copies<'a>(
+    span: Span<'a>,
+    options: &Options,
+) -> impl Iterator<Item = (&'static str, AnyValue<'a>)> {
     const COPIES: [(&str, &str); 2] = [
         ("gen_ai.provider.name", "gen_ai.system"),
         ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens"),
@@ -91,9 +94,7 @@ fn event_fits(event: Event<'_>, cx: &Cx) -> bool {
 }
 
 fn fit_span(w: &mut Writer, span: Span<'_>, cx: &Cx, counts: &mut Counts) {
-    use field::span::{
-        ATTRIBUTES, DROPPED_ATTRIBUTES_COUNT, EVENTS, NAME, STATUS, TRACE_STATE,
-    };
+    use field::span::{ATTRIBUTES, DROPPED_ATTRIBUTES_COUNT, EVENTS, NAME, STATUS, TRACE_STATE};
     if !has_ids(span) {
         counts.drop(reason::NO_ID, 1);
         return;

@@ -4,12 +4,12 @@ use super::attributes::{self, Metrics, metric_name};
 use super::items::write_short;
 use super::{Cx, rewrite};
 use crate::encode::{Counts, reason};
+use muxbridge_pdata::Writer;
 use muxbridge_pdata::schema::field::{self, exponential_point, histogram_point, metric, number_point, point};
 use muxbridge_pdata::view::{
     ExponentialPoint, HistogramPoint, KeyValue, Metric, MetricData, NumberPoint, Repeated, Temporality, text,
 };
 use muxbridge_pdata::wire::{Field, Fields};
-use muxbridge_pdata::Writer;
 
 /// A window must not be empty, and New Relic counts in milliseconds.
 const SHORTEST_WINDOW_NANOS: u64 = 1_000_000;
@@ -25,9 +25,7 @@ pub(super) fn fits(raw: &[u8], cx: &Cx) -> bool {
     let Some(data) = data_field(raw) else { return true };
     points(data).all(|f| {
         let point = shape.read(f.value.as_bytes());
-        !shape.bad_window(&point)
-            && point.lost.is_none()
-            && attributes::fits(point.attributes, &rules)
+        !shape.bad_window(&point) && point.lost.is_none() && attributes::fits(point.attributes, &rules)
     })
 }
 
@@ -132,9 +130,8 @@ struct Point<'a> {
 
 impl Shape {
     fn of(data: &MetricData<'_>) -> Option<Self> {
-        let shape = |kind, temporality: &Temporality| {
-            Some(Shape { kind, delta: *temporality == Temporality::Delta })
-        };
+        let shape =
+            |kind, temporality: &Temporality| Some(Shape { kind, delta: *temporality == Temporality::Delta });
         match data {
             MetricData::Gauge { .. } => Some(Shape { kind: Kind::Number, delta: false }),
             MetricData::Sum { temporality, .. } => shape(Kind::Number, temporality),
@@ -193,14 +190,7 @@ fn finite(values: [Option<f64>; 3]) -> f64 {
 }
 
 /// Writes one point; says how many it wrote.
-fn fit_point(
-    w: &mut Writer,
-    raw: &[u8],
-    shape: &Shape,
-    name: &[u8],
-    cx: &Cx,
-    counts: &mut Counts,
-) -> usize {
+fn fit_point(w: &mut Writer, raw: &[u8], shape: &Shape, name: &[u8], cx: &Cx, counts: &mut Counts) -> usize {
     let view = shape.read(raw);
     if let Some(reason) = view.lost {
         counts.drop(reason, 1);
@@ -209,7 +199,9 @@ fn fit_point(
     let fitted = attributes::fit(view.attributes, None, &cx.rules(Metrics::One(name)), counts);
     let bad_window = shape.bad_window(&view);
     w.message(metric::DATA_POINTS, |w| {
-        rewrite(w, raw, shape.attributes(), None, &fitted, |_, f| bad_window && f.number == point::START_TIME);
+        rewrite(w, raw, shape.attributes(), None, &fitted, |_, f| {
+            bad_window && f.number == point::START_TIME
+        });
         if bad_window {
             counts.adjust(reason::START_TIME, 1);
             w.fixed64(point::START_TIME, view.time - SHORTEST_WINDOW_NANOS);
