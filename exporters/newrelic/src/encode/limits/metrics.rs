@@ -20,7 +20,7 @@ pub(super) fn fits(raw: &[u8], cx: &Cx) -> bool {
     if refused(&metric).is_some() || metric_name(name).len() < name.len() {
         return false;
     }
-    let Some(shape) = metric.data.as_ref().and_then(Shape::of) else { return true };
+    let Some(shape) = metric.data.as_ref().and_then(Shape::of) else { return false };
     let rules = cx.rules(Metrics::One(metric.name));
     let Some(data) = data_field(raw) else { return true };
     points(data).all(|f| {
@@ -36,10 +36,8 @@ pub(super) fn fit(w: &mut Writer, raw: &[u8], cx: &Cx, counts: &mut Counts) {
         counts.drop(reason, view.point_count() as u64);
         return;
     }
-    let (Some(shape), Some(data)) = (view.data.as_ref().and_then(Shape::of), data_field(raw)) else {
-        w.bytes(field::scope_items::ITEMS, raw);
-        return;
-    };
+    // Without data there is no item, and nothing that New Relic could store.
+    let (Some(shape), Some(data)) = (view.data.as_ref().and_then(Shape::of), data_field(raw)) else { return };
     let start = w.len();
     let mut written = 0usize;
     w.message(field::scope_items::ITEMS, |w| {
