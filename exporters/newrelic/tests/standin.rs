@@ -554,3 +554,19 @@ fn the_scenario_is_the_same_in_all_formats() {
         assert_eq!(b["localEndpoint"]["serviceName"], newrelic[0]["common"]["attributes"]["service.name"]);
     }
 }
+
+#[test]
+fn telemetry_that_is_already_as_new_relic_wants_it_goes_out_as_the_same_bytes() {
+    for (signal, file) in [
+        (Signal::Traces, "otlp_traces.pb"),
+        (Signal::Metrics, "otlp_metrics.pb"),
+        (Signal::Logs, "otlp_log.pb"),
+        (Signal::Logs, "otlp_llm_event.pb"),
+    ] {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/").to_owned() + file;
+        let batch = batch(signal, std::fs::read(path).unwrap().into());
+        let out = encode::otlp(&batch, &encode::Options::default(), &mut encode::Counts::default());
+        assert_eq!(out.as_ptr(), batch.otlp().as_ptr(), "{file}");
+        assert_eq!(check(&format!("/v1/{signal}"), None, &out), [""; 0], "{file}");
+    }
+}
