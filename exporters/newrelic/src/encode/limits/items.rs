@@ -29,7 +29,7 @@ pub(super) fn fit_item(w: &mut Writer, raw: &[u8], cx: &Cx, counts: &mut Counts)
     }
 }
 
-fn short(value: &[u8]) -> bool {
+pub(super) fn short(value: &[u8]) -> bool {
     value.len() <= VALUE_CHARS || cut(text(value), VALUE_CHARS).len() == value.len()
 }
 

@@ -1,7 +1,7 @@
 //! Metrics within the limits: kinds and points that New Relic refuses, names, windows, attributes.
 
 use super::attributes::{self, Metrics, metric_name};
-use super::items::write_short;
+use super::items::{short, write_short};
 use super::{Cx, rewrite};
 use crate::encode::{Counts, reason};
 use muxbridge_pdata::Writer;
@@ -17,7 +17,8 @@ const SHORTEST_WINDOW_NANOS: u64 = 1_000_000;
 pub(super) fn fits(raw: &[u8], cx: &Cx) -> bool {
     let metric = Metric::read(raw);
     let name = text(metric.name);
-    if refused(&metric).is_some() || metric_name(name).len() < name.len() {
+    let texts_fit = short(metric.unit) && short(metric.description) && metric_name(name).len() == name.len();
+    if refused(&metric).is_some() || !texts_fit {
         return false;
     }
     let Some(shape) = metric.data.as_ref().and_then(Shape::of) else { return false };
