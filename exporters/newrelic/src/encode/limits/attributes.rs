@@ -72,7 +72,15 @@ pub(crate) struct Fitted<'a> {
     pub(crate) removed: u64,
 }
 
-impl Fitted<'_> {
+impl<'a> Fitted<'a> {
+    /// The value of a string attribute; empty if there is none.
+    pub(crate) fn text(&self, key: &str) -> &'a [u8] {
+        match self.list.iter().find(|a| a.key == key).map(|a| &a.value) {
+            Some(Fit::Plain(AnyValue::String(value))) => value,
+            _ => &[],
+        }
+    }
+
     pub(crate) fn write(&self, w: &mut Writer, number: u32) {
         for attribute in &self.list {
             match attribute.raw {

@@ -29,7 +29,7 @@ pub(super) fn fit_item(w: &mut Writer, raw: &[u8], cx: &Cx, counts: &mut Counts)
     }
 }
 
-fn short(value: &[u8]) -> bool {
+pub(super) fn short(value: &[u8]) -> bool {
     value.len() <= VALUE_CHARS || cut(text(value), VALUE_CHARS).len() == value.len()
 }
 
@@ -101,12 +101,17 @@ fn fit_span(w: &mut Writer, span: Span<'_>, cx: &Cx, counts: &mut Counts) {
     }
     let fitted =
         attributes::fit(span.attributes(), ai_copies(span, &cx.options), &cx.rules(Metrics::None), counts);
+    // The type may also have come out of a map.
+    let message = match error_message(span) {
+        [] if span.status.code == StatusCode::Error => fitted.text("error.type"),
+        message => message,
+    };
     w.message(field::scope_items::ITEMS, |w| {
         rewrite(w, span.raw(), ATTRIBUTES, Some(DROPPED_ATTRIBUTES_COUNT), &fitted, |w, f| {
             match f.number {
                 NAME | TRACE_STATE => write_short(w, f, counts),
                 EVENTS => w.message(EVENTS, |w| fit_event(w, Event::read(f.value.as_bytes()), cx, counts)),
-                STATUS => write_status(w, f.value.as_bytes(), error_message(span), counts),
+                STATUS => write_status(w, f.value.as_bytes(), message, counts),
                 _ => return false,
             }
             true

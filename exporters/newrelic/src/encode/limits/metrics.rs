@@ -1,7 +1,7 @@
 //! Metrics within the limits: kinds and points that New Relic refuses, names, windows, attributes.
 
 use super::attributes::{self, Metrics, metric_name};
-use super::items::write_short;
+use super::items::{short, write_short};
 use super::{Cx, rewrite};
 use crate::encode::{Counts, reason};
 use muxbridge_pdata::Writer;
@@ -17,10 +17,11 @@ const SHORTEST_WINDOW_NANOS: u64 = 1_000_000;
 pub(super) fn fits(raw: &[u8], cx: &Cx) -> bool {
     let metric = Metric::read(raw);
     let name = text(metric.name);
-    if refused(&metric).is_some() || metric_name(name).len() < name.len() {
+    let texts_fit = short(metric.unit) && short(metric.description) && metric_name(name).len() == name.len();
+    if refused(&metric).is_some() || !texts_fit {
         return false;
     }
-    let Some(shape) = metric.data.as_ref().and_then(Shape::of) else { return true };
+    let Some(shape) = metric.data.as_ref().and_then(Shape::of) else { return false };
     let rules = cx.rules(Metrics::One(metric.name));
     let Some(data) = data_field(raw) else { return true };
     points(data).all(|f| {
@@ -36,10 +37,8 @@ pub(super) fn fit(w: &mut Writer, raw: &[u8], cx: &Cx, counts: &mut Counts) {
         counts.drop(reason, view.point_count() as u64);
         return;
     }
-    let (Some(shape), Some(data)) = (view.data.as_ref().and_then(Shape::of), data_field(raw)) else {
-        w.bytes(field::scope_items::ITEMS, raw);
-        return;
-    };
+    // Without data there is no item, and nothing that New Relic could store.
+    let (Some(shape), Some(data)) = (view.data.as_ref().and_then(Shape::of), data_field(raw)) else { return };
     let start = w.len();
     let mut written = 0usize;
     w.message(field::scope_items::ITEMS, |w| {

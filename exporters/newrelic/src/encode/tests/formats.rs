@@ -54,7 +54,7 @@ fn encoded(encode: fn(&Batch, &Options, &mut Counts) -> Vec<u8>, span: Span) -> 
     serde_json::from_slice(&encode(&batch_of(service(), vec![span]), &PLAIN, &mut Counts::default())).unwrap()
 }
 
-// V11, and `instrumentation.provider`, which section 2.1 of the reference asks for.
+// V11, and `instrumentation.provider`, without which the spans belong to another kind of entity than over OTLP.
 #[test]
 fn the_newrelic_format_is_written_as_documented() {
     let out = trace_api(&batch_of(service(), vec![server()]), &PLAIN, &mut Counts::default());

@@ -173,6 +173,28 @@ fn events_and_the_names_of_spans_have_the_limits_of_attributes() {
 }
 
 #[test]
+fn each_text_of_a_span_is_cut_even_if_nothing_else_is_wrong() {
+    let long = || "é".repeat(5000);
+    let short = "é".repeat(4095);
+    let (out, _) = limited(Span { name: long(), ..span(vec![]) }, &PLAIN);
+    assert_eq!(out.unwrap().name, short);
+    let (out, _) = limited(Span { trace_state: long(), ..span(vec![]) }, &PLAIN);
+    assert_eq!(out.unwrap().trace_state, short);
+    for code in [0, 2] {
+        let status = Some(Status { code, message: long() });
+        let (out, _) = limited(Span { status, ..span(vec![]) }, &PLAIN);
+        assert_eq!(out.unwrap().status, Some(Status { code, message: short.clone() }));
+    }
+    let events = vec![Event { name: long(), ..Event::default() }];
+    let (out, _) = limited(Span { events, ..span(vec![]) }, &PLAIN);
+    assert_eq!(out.unwrap().events[0].name, short);
+    let (out, _) = limited_log(LogRecord { severity_text: long(), ..LogRecord::default() });
+    assert_eq!(out.severity_text, short);
+    let (out, _) = limited_log(LogRecord { event_name: long(), ..LogRecord::default() });
+    assert_eq!(out.event_name, short);
+}
+
+#[test]
 fn a_span_without_ids_is_dropped_and_counted() {
     let mut input = span(vec![]);
     input.span_id = vec![0; 8];

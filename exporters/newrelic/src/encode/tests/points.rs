@@ -131,3 +131,12 @@ fn a_histogram_keeps_everything_when_one_attribute_changes() {
     let (out, _) = limited_metric(vec![], histogram(vec![text("count", "x")]));
     assert_eq!(metrics(out), [histogram(vec![text("mm.count", "x")])]);
 }
+
+#[test]
+fn the_unit_and_the_description_have_the_limit_of_values() {
+    let good = || sum(1, true, vec![point(1.0, vec![])]);
+    let (out, _) = limited_metric(vec![], Metric { unit: "u".repeat(5000), ..good() });
+    assert_eq!(metrics(out), [Metric { unit: "u".repeat(4095), ..good() }]);
+    let (out, _) = limited_metric(vec![], Metric { description: "d".repeat(5000), ..good() });
+    assert_eq!(metrics(out), [Metric { description: "d".repeat(4095), ..good() }]);
+}
