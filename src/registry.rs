@@ -19,6 +19,7 @@ impl Registry {
             exporters: vec![
                 muxbridge_exporter_otlp::OTLP,
                 muxbridge_exporter_otlp::OTLP_HTTP,
+                muxbridge_exporter_datadog::FACTORY,
                 muxbridge_exporter_newrelic::FACTORY,
                 muxbridge_exporter_statsd::FACTORY,
                 muxbridge_exporter_debug::FACTORY,

@@ -27,7 +27,7 @@ pub(crate) fn configuration(variables: Variables<'_>) -> FromEnvironment {
             "debug",
             json!({}),
             [true; 3],
-            "no destination is set (DD_API_KEY, NEW_RELIC_LICENSE_KEY or OTEL_EXPORTER_OTLP_ENDPOINT), so \
+            "no destination is set (DD_API_KEY, DD_AGENT_HOST, NEW_RELIC_LICENSE_KEY or OTEL_EXPORTER_OTLP_ENDPOINT), so \
              it prints what it would send",
         );
     }
@@ -71,11 +71,28 @@ impl Exporters {
     }
 }
 
-/// Datadog's OTLP intake.
+/// A Datadog Agent if one is named, else Datadog's OTLP intake with the key.
 fn datadog(set: Variables<'_>, exporters: &mut Exporters) {
-    if let Some(key) = set("DD_API_KEY") {
+    let host = set("DD_AGENT_HOST");
+    let trace_url = set("DD_TRACE_AGENT_URL");
+    let statsd_url = set("DD_DOGSTATSD_URL");
+    if host.is_some() || trace_url.is_some() || statsd_url.is_some() {
+        let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
+        let port = set("DD_TRACE_AGENT_PORT").unwrap_or_else(|| "8126".to_owned());
+        let trace_url = trace_url.unwrap_or_else(|| format!("http://{host}:{port}"));
+        let port = set("DD_DOGSTATSD_PORT").unwrap_or_else(|| "8125".to_owned());
+        let statsd_url = statsd_url.unwrap_or_else(|| format!("udp://{host}:{port}"));
+        let why = format!(
+            "traces to {}, metrics to {statsd_url} (DD_AGENT_HOST and its like)",
+            without_userinfo(&trace_url)
+        );
+        let config = json!({ "trace_agent_url": trace_url, "dogstatsd_url": statsd_url });
+        exporters.add("datadog", config, [true, true, false], &why);
+    } else if let Some(key) = set("DD_API_KEY") {
         let site = set("DD_SITE").unwrap_or_else(|| "datadoghq.com".to_owned());
-        let why = format!("Datadog's OTLP intake at otlp.{site} (DD_API_KEY is set)");
+        let why = format!(
+            "Datadog's OTLP intake at otlp.{site} (DD_API_KEY; set DD_AGENT_HOST to send to an Agent instead)"
+        );
         let config = json!({
             "endpoint": format!("https://otlp.{site}"),
             "headers": { "dd-api-key": key, "compute_stats": "true" },

@@ -145,6 +145,7 @@ mod environment_only {
 
     #[test]
     fn each_variable_that_users_have_picks_its_exporter() {
+        assert_eq!(exporters(&[("DD_AGENT_HOST", "agent")]), ["datadog"]);
         assert_eq!(exporters(&[("DD_API_KEY", "k"), ("DD_SITE", "datadoghq.eu")]), ["otlphttp/datadog"]);
         assert_eq!(exporters(&[("NEW_RELIC_LICENSE_KEY", "eu01xx1234567890")]), ["newrelic"]);
         let grpc =

@@ -1,3 +1,4 @@
+//! Pages of recorded processes and of nobody.
 use super::{PageError, PageLimits, Scraper, TargetInfo};
 use bytes::Bytes;
 use muxbridge_pdata::view::{self, MetricData, Number, Temporality, text};

@@ -108,7 +108,9 @@ fn every_file_says_what_it_is_and_stays_small() {
         }
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         let lines = code.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("//")).count();
-        if lines > 400 && !is_test(&path) {
+        // The tables of the schema and of the metrics are data.
+        let table = path.ends_with("schema.rs") || path.ends_with("table.rs");
+        if lines > 400 && !is_test(&path) && !table {
             wrong.push(format!("{name}: {lines} lines of code, more than 400"));
         }
     }
@@ -139,9 +141,9 @@ fn versions_stand_in_one_place() {
         }
         let text = std::fs::read_to_string(manifest).expect("a manifest");
         let section = text.split("[dependencies]").nth(1).unwrap_or_default();
-        for line in
-            section.lines().filter(|l| l.contains('=') && (l.contains("version") || l.contains("= \"")))
-        {
+        for line in section.lines().filter(|l| {
+            l.contains('=') && (l.contains("version") || l.contains("= \"")) && !l.contains("path")
+        }) {
             wrong.entry(manifest.to_owned()).or_insert_with(Vec::new).push(line.to_owned());
         }
     }

@@ -39,7 +39,7 @@ fn names_are_made_to_fit_and_counted() {
     let (lines, counts) = lines(&dogstatsd(), metrics.to_vec());
     let long = format!("{}:1|g", "x".repeat(190));
     assert_eq!(lines, ["bad_name_x_y:1|g", "mm.1st:1|g", "a_b:1|g", &long]);
-    assert_eq!((counts.adjusted_names, counts.malformed), (3, 2));
+    assert_eq!((counts.adjusted_names, counts.malformed), (4, 2));
 }
 
 #[test]

@@ -1,3 +1,4 @@
+//! What is scrubbed, what stays, and that nothing else changes.
 use super::*;
 use bytes::Bytes;
 use muxbridge_core::{Limits, Origin};

@@ -204,6 +204,7 @@ fn tag(dialect: Dialect, key: &str, value: &str, counts: &mut Counts) -> Option<
     adjusted |= text[key_end + 1..] != *value;
     if text.len() == key_end + 1 {
         text.push_str("n/a");
+        adjusted = true;
     }
     counts.adjusted_tags += u64::from(adjusted);
     Some(Tag { text, key: key_end })

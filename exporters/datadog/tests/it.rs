@@ -1,0 +1,1 @@
+//! What the exporter promises, seen from outside.
