@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod pipeline;
 pub mod processors;
+pub mod prometheus;
 pub mod receivers;
 mod registry;
 mod telemetry;
