@@ -3,10 +3,10 @@
 use crate::build::*;
 use muxbridge_core::config::Problems;
 use muxbridge_core::{
-    BuildContext, Clock, Counters, DynExporter, ExportError, Needs, TemporalityNeed, names,
+    BuildContext, Clock, Counters, DynExporter, ExportError, Exporter, Needs, TemporalityNeed, names,
 };
 use muxbridge_exporter_statsd::transport::{Endpoint, Transport};
-use muxbridge_exporter_statsd::{FACTORY, StatsdExporter};
+use muxbridge_exporter_statsd::{FACTORY, Statsd, StatsdExporter};
 use std::io::Read;
 use std::net::UdpSocket;
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -28,6 +28,11 @@ fn problems(config: serde_json::Value) -> Vec<String> {
     let mut problems = Problems::new();
     let _ = (FACTORY.parse)(&config, &mut problems);
     problems.into_vec().iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_of_exporters() {
+    muxbridge_testkit::contract::exporter_contract::<Statsd>(serde_json::json!({})).await;
 }
 
 #[tokio::test]
@@ -103,8 +108,8 @@ async fn a_server_that_is_not_there_is_counted_and_no_error() {
 async fn a_full_queue_takes_all_packets_of_a_batch_or_none() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("slow.sock");
-    // A server that accepts nothing: the first packets fill its buffer, the next ones wait.
-    let _server = UnixDatagram::bind(&path).unwrap();
+    // A server that reads nothing yet: the first packets fill its buffer, the next ones wait.
+    let server = UnixDatagram::bind(&path).unwrap();
     let cx = context();
     let endpoint = Endpoint::UnixDatagram(path);
     let transport = Transport::connect(&endpoint, 64, Duration::ZERO, &cx).unwrap();
@@ -127,6 +132,11 @@ async fn a_full_queue_takes_all_packets_of_a_batch_or_none() {
     let refused = exporter.export_dyn(&batch(&[], metrics.collect())).await;
     assert!(matches!(refused, Err(ExportError::Retryable { .. })));
     assert_eq!(cx.counters.sum(names::DROPPED, &[]), 0, "counted although it is tried again");
+    let reader =
+        std::thread::spawn(move || (0..accepted).filter(|_| server.recv(&mut [0; 10]).is_ok()).count());
+    exporter.shutdown().await;
+    assert_eq!(cx.counters.sum(names::REQUESTS, &[("outcome", "sent")]), accepted);
+    assert_eq!(reader.join().unwrap() as u64, accepted, "part of a refused batch was sent");
 }
 
 #[test]
