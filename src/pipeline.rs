@@ -3,6 +3,7 @@
 //! Each worker is a thread with a runtime of its own. It has its own listeners and processors, so that a batch stays
 //! on the core that read it until it is queued for its destinations.
 
+mod circuit;
 mod delivery;
 mod entry;
 pub(crate) mod graph;
@@ -10,3 +11,6 @@ mod lane;
 pub(crate) mod settings;
 
 pub(crate) use delivery::Health;
+
+#[cfg(test)]
+mod tests;
