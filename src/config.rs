@@ -98,14 +98,15 @@ pub(crate) fn from_tree(
 
     let mut loader = Loader { registry, warnings: Vec::new(), batch: BTreeMap::new() };
     let known = [keys(&receivers), keys(&processors), keys(&exporters)];
-    let receivers = loader.receivers(receivers, &mut problems);
-    let processors = loader.processors(processors, &mut problems);
-    let mut exporters = loader.exporters(exporters, &mut problems);
     let service = problems.at("service", |problems| {
         let service = parse::<Service>(&Value::Object(service), problems).unwrap_or_default();
         service.check(problems);
+        service.check_own_spans(&receivers, problems);
         service
     });
+    let receivers = loader.receivers(receivers, &mut problems);
+    let processors = loader.processors(processors, &mut problems);
+    let mut exporters = loader.exporters(exporters, &mut problems);
     let mut pipelines =
         problems.at("service", |p| p.at("pipelines", |p| pipeline_list(pipelines, &known, p)));
     loader.map_batch(&mut pipelines, &mut exporters);
