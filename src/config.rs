@@ -14,7 +14,7 @@ use crate::registry::Registry;
 use muxbridge_core::config::{Problems, parse, suggest, unknown_key};
 use muxbridge_core::{ErasedExporter, ErasedProcessor, ErasedReceiver, Signal};
 use serde_json::{Map, Value};
-pub(crate) use service::{AdminSettings, LogFormat, Service};
+pub(crate) use service::{AdminSettings, BatchProcessor, LogFormat, Service};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A checked configuration: everything in it can be built.
@@ -47,7 +47,9 @@ pub(crate) struct PipelineConfig {
 }
 
 /// The processor that the Collector has for batching. Here it sets the batching of the exporters behind it.
-const BATCH: &str = "batch";
+pub(crate) const BATCH: &str = "batch";
+/// What `muxbridge components` says about it.
+pub(crate) const BATCH_SUMMARY: &str = "joins batches: sets sending_queue.batch of the exporters behind it";
 
 /// Reads YAML. Environment variables are substituted afterwards, in scalars only, so that a value cannot change the
 /// structure of the file.
@@ -166,7 +168,7 @@ impl Loader<'_> {
         for (id, value) in map {
             if id.split('/').next() == Some(BATCH) {
                 let settings =
-                    problems.at("processors", |p| p.at(&id, |p| parse::<service::BatchProcessor>(&value, p)));
+                    problems.at("processors", |p| p.at(&id, |p| parse::<BatchProcessor>(&value, p)));
                 self.batch.insert(id, settings.unwrap_or_default().into());
             } else {
                 rest.insert(id, value);
