@@ -8,6 +8,7 @@
 
 mod it {
     mod program;
+    mod scrape;
     mod structure;
     mod translate_spans;
 }
