@@ -9,6 +9,7 @@
 mod it {
     mod examples;
     mod program;
+    mod scrape;
     mod structure;
     mod translate_spans;
 }
