@@ -10,3 +10,4 @@ mod lane;
 pub(crate) mod settings;
 
 pub(crate) use delivery::Health;
+pub(crate) use entry::process;

@@ -1,6 +1,7 @@
 //! The processor `modelmuxer`: assembles and translates ModelMuxer's traces, and takes credentials out of every signal.
 
 use crate::trace::{TraceOptions, TraceTranslator};
+use crate::translate::explain::Explain;
 use crate::translate::scrub::{ScrubCounters, ScrubCounts, Scrubber};
 use muxbridge_core::config::Problems;
 use muxbridge_core::{Batch, BuildContext, Processor, ProcessorFactory, ProcessorKind, Signal};
@@ -38,6 +39,15 @@ pub struct Translator {
     scrubber: Scrubber,
     scrubbed: Vec<(Signal, ScrubCounters)>,
     traces: Option<TraceTranslator>,
+}
+
+impl Translator {
+    /// Has every change told to `explain`.
+    pub fn explain(&mut self, explain: Box<dyn Explain + Send>) {
+        if let Some(traces) = &mut self.traces {
+            traces.explain(explain);
+        }
+    }
 }
 
 impl Processor for Translator {
