@@ -1,5 +1,6 @@
 //! `muxbridge translate`: recorded telemetry in, what a destination would get out.
 
+use muxbridge::core::Signal;
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -148,9 +149,10 @@ fn several_requests_in_a_file_are_all_read() {
 fn protobuf_requests_of_every_signal_are_told_apart() {
     let directory = tempfile::tempdir().expect("a directory");
     let log = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"5","severityText":"INFO","body":{"stringValue":"sixteen letters."}}]}]}]}"#;
-    // A name of sixteen bytes and a description of eight look like the two ids of a span.
-    let metric = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"sixteen letters.","description":"8 bytes.","gauge":{"dataPoints":[{"timeUnixNano":"5","asDouble":1.5}]}}]}]}]}"#;
-    for (signal, json) in [(muxbridge::core::Signal::Logs, log), (muxbridge::core::Signal::Metrics, metric)] {
+    // A name of sixteen bytes and a description of eight look like the two ids of a span, and the points like its name.
+    let metric = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"sixteen letters.","description":"8 bytes.","gauge":{"dataPoints":[{"timeUnixNano":"5","asInt":"1"}]}}]}]}]}"#;
+    let body = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"hello"}}]}]}]}"#;
+    for (signal, json) in [(Signal::Logs, log), (Signal::Logs, body), (Signal::Metrics, metric)] {
         let otlp = muxbridge_pdata::json::decode(signal, json.as_bytes()).expect("a request");
         let ran = translate(&[&write(directory.path(), "request.pb", &otlp)]);
         assert_eq!(ran.out.trim_end(), json, "{}", ran.notes);
