@@ -11,6 +11,7 @@ mod lane;
 pub(crate) mod settings;
 
 pub(crate) use delivery::Health;
+pub(crate) use entry::process;
 
 #[cfg(test)]
 mod tests;

@@ -11,5 +11,6 @@ mod it {
     mod program;
     mod scrape;
     mod structure;
+    mod translate_command;
     mod translate_spans;
 }

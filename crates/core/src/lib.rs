@@ -10,6 +10,7 @@ mod counters;
 mod error;
 mod exporter;
 mod factory;
+mod preview;
 mod processor;
 mod receiver;
 mod stop;
@@ -24,6 +25,7 @@ pub use factory::{
     RunReceiver,
 };
 pub use muxbridge_pdata::{Limits, Signal, WireError};
+pub use preview::Preview;
 pub use processor::{Processor, ProcessorKind};
 pub use receiver::{Consumer, Receiver, ReceiverKind};
 pub use stop::Stop;

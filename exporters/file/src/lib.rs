@@ -8,7 +8,8 @@ mod writer;
 pub use config::{Config, Format, Rotation};
 use muxbridge_core::config::Problems;
 use muxbridge_core::{
-    Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind, Signal,
+    Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind,
+    Preview, Signal,
 };
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -29,6 +30,12 @@ impl ExporterKind for File {
 
     fn check(config: &Config, problems: &mut Problems) {
         config.check(problems);
+    }
+
+    fn preview(_config: &Config, batches: &[Batch]) -> Option<Preview> {
+        let mut preview = Preview::default();
+        batches.iter().for_each(|batch| preview.text.push_str(&encode::line(batch)));
+        Some(preview)
     }
 
     fn build(config: Config, cx: &BuildContext) -> Result<FileExporter, BuildError> {
