@@ -26,9 +26,10 @@ pub(super) struct Plan {
 
 /// All targets of a configuration that are right.
 pub(super) fn plans(config: &Config, problems: &mut Problems) -> Vec<Plan> {
-    if config.max_body_bytes == 0 || config.max_samples == 0 {
-        let key = if config.max_samples == 0 { "max_samples" } else { "max_body_bytes" };
-        problems.add(key, "0 would refuse every page; write 1 or more");
+    for (key, most) in [("max_body_bytes", config.max_body_bytes), ("max_samples", config.max_samples)] {
+        if most == 0 {
+            problems.add(key, "0 would refuse every page; write 1 or more");
+        }
     }
     let scrapes = config.config.as_ref().map_or(&[][..], |c| &c.scrape_configs);
     if config.targets.is_empty()
@@ -48,7 +49,11 @@ pub(super) fn plans(config: &Config, problems: &mut Problems) -> Vec<Plan> {
         let global = Times { interval: config.global.scrape_interval, timeout: config.global.scrape_timeout };
         problems.at("config", |problems| {
             let names = ("scrape_interval", "scrape_timeout");
-            let times = problems.at("global", |p| global.or(times).check(names, p));
+            let times = if global.interval.is_some() || global.timeout.is_some() {
+                problems.at("global", |p| global.or(times).check(names, p))
+            } else {
+                times
+            };
             let mut jobs = BTreeSet::new();
             for (at, scrape) in config.scrape_configs.iter().enumerate() {
                 problems.at(format!("scrape_configs[{at}]"), |p| {
