@@ -7,6 +7,7 @@
 )]
 
 mod it {
+    mod examples;
     mod program;
     mod structure;
     mod translate_command;

@@ -172,3 +172,21 @@ mod environment_only {
         assert!(chosen.iter().any(|c| c.contains("this bridge itself")), "{chosen:?}");
     }
 }
+
+#[test]
+fn own_spans_cannot_be_sent_to_the_bridge_itself() {
+    let yaml = |endpoint: &str| {
+        format!(
+            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '0.0.0.0:5317'}}}}}}}}\nexporters: {{debug: }}\n\
+             service: {{telemetry: {{traces: {{endpoint: '{endpoint}'}}}}, pipelines: {{traces: {{receivers: [otlp], exporters: [debug]}}}}}}\n"
+        )
+    };
+    let found = problems(&yaml("http://localhost:5317"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("service.telemetry.traces.endpoint: \"http://localhost:5317\""),
+        "{found:?}"
+    );
+    assert!(problems(&yaml("http://localhost:5318")).is_empty());
+    assert!(problems(&yaml("http://collector:5317")).is_empty());
+}

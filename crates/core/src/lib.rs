@@ -18,7 +18,7 @@ mod stop;
 pub use batch::{Batch, Origin};
 pub use clock::Clock;
 pub use counters::{Counter, Counters, Sample, names};
-pub use error::{BoxError, BuildError, Delivered, ExportError, Refused};
+pub use error::{BoxError, BuildError, Delivered, ExportError, Refused, UNAUTHORIZED_PAUSE};
 pub use exporter::{BuildContext, DynExporter, Exporter, ExporterKind, Needs, TemporalityNeed};
 pub use factory::{
     ErasedExporter, ErasedProcessor, ErasedReceiver, ExporterFactory, ProcessorFactory, ReceiverFactory,
