@@ -113,7 +113,7 @@ fn configuration(
     config.receivers.insert(RECEIVER.to_owned(), Box::new(intake.clone()));
 
     // With no destination the environment stands for printing everything, which nobody could read.
-    let printed = config.exporters.remove("debug").is_some();
+    config.exporters.remove("debug");
     let exporter = ExporterConfig {
         kind: Box::new(summary.clone()),
         signals: &Signal::ALL,
@@ -132,15 +132,15 @@ fn configuration(
             });
         }
     }
+    let ids: Vec<String> = config.exporters.keys().cloned().collect();
     for pipeline in &mut config.pipelines {
-        pipeline.exporters.retain(|id| !(printed && id == "debug"));
+        pipeline.exporters.retain(|id| ids.contains(id));
         pipeline.exporters.push(SUMMARY.to_owned());
     }
-    let ours = |line: &String| !line.starts_with("otlp: listens") && !(printed && line.starts_with("debug:"));
-    let ids: Vec<String> = config.exporters.keys().map(|id| format!("{id}:")).collect();
-    let chosen = found.chosen.into_iter().filter(|line| {
-        ours(line) && (ids.iter().any(|id| line.starts_with(id.as_str())) || line.contains("not used"))
-    });
+    let is_exporter = |line: &str| ids.iter().any(|id| line.split(": ").next() == Some(id));
+    let chosen = found.chosen.into_iter();
+    // The receivers that it tells of are not ours.
+    let chosen = chosen.filter(|line| is_exporter(line) && !line.starts_with("otlp: listens"));
     Ok((config, chosen.collect()))
 }
 
