@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand.
 
 mod components;
+mod demo;
 mod run;
 mod schema;
 mod translate;
@@ -27,6 +28,8 @@ struct Arguments {
 enum Command {
     /// Run the bridge (what it does without a subcommand, too). Without a file it is configured by the environment.
     Run(run::Arguments),
+    /// Run the whole bridge on recorded telemetry, with no other program.
+    Demo(demo::Arguments),
     /// Show what a destination would get for recorded telemetry. Nothing is sent.
     Translate(translate::Arguments),
     /// Check a configuration file: all problems at once, no network.
@@ -75,6 +78,7 @@ pub fn main(registry: Registry) -> ExitCode {
     };
     let result = match arguments.command.unwrap_or(Command::Run(run::Arguments::default())) {
         Command::Run(arguments) => run::run(arguments, &registry),
+        Command::Demo(arguments) => demo::run(&arguments, &registry),
         Command::Translate(arguments) => translate::run(&arguments, &registry),
         Command::Validate(arguments) => validate::run(&arguments, &registry),
         Command::Components(arguments) => components::run(&arguments, &registry),

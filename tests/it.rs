@@ -7,6 +7,7 @@
 )]
 
 mod it {
+    mod demo;
     mod examples;
     mod program;
     mod scrape;

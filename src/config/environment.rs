@@ -19,6 +19,11 @@ const OWN_PORTS: [&str; 2] = ["4317", "4318"];
 
 /// Builds the same tree that a file would hold.
 pub(crate) fn configuration(variables: Variables<'_>) -> FromEnvironment {
+    configuration_on(&OWN_PORTS, variables)
+}
+
+/// As [`configuration`], for a bridge whose own receivers listen on other ports.
+pub(crate) fn configuration_on(own_ports: &[&str], variables: Variables<'_>) -> FromEnvironment {
     let mut chosen = Vec::new();
     let set = |name: &str| variables(name).filter(|v| !v.is_empty());
     chosen.push("otlp: listens on 127.0.0.1:4317 (gRPC) and 127.0.0.1:4318 (HTTP)".to_owned());
@@ -27,7 +32,7 @@ pub(crate) fn configuration(variables: Variables<'_>) -> FromEnvironment {
     let mut exporters = Exporters { map: Map::new(), names: Default::default(), chosen };
     datadog(&set, &mut exporters);
     new_relic(&set, &mut exporters);
-    otlp(&set, &mut exporters);
+    otlp(own_ports, &set, &mut exporters);
     if exporters.map.is_empty() {
         exporters.add(
             "debug",
@@ -142,7 +147,7 @@ fn new_relic(set: Variables<'_>, exporters: &mut Exporters) {
 }
 
 /// `OTEL_EXPORTER_OTLP_*` as the OTLP exporter specification defines them.
-fn otlp(set: Variables<'_>, exporters: &mut Exporters) {
+fn otlp(own_ports: &[&str], set: Variables<'_>, exporters: &mut Exporters) {
     let signals = ["TRACES", "METRICS", "LOGS"];
     let of = |signal: &str, key: &str| set(&format!("OTEL_EXPORTER_OTLP_{signal}_{key}"));
     let general = set("OTEL_EXPORTER_OTLP_ENDPOINT");
@@ -150,7 +155,7 @@ fn otlp(set: Variables<'_>, exporters: &mut Exporters) {
         let own = of(signal, "ENDPOINT");
         let Some(endpoint) = own.clone().or_else(|| general.clone()) else { continue };
         let value = |key: &str| of(signal, key).or_else(|| set(&format!("OTEL_EXPORTER_OTLP_{key}")));
-        if is_own(&endpoint) {
+        if is_own(own_ports, &endpoint) {
             let text = format!(
                 "otlp: OTEL_EXPORTER_OTLP_ENDPOINT is {endpoint}, which is this bridge itself, so it is not used"
             );
@@ -216,11 +221,11 @@ fn add_otlp(exporters: &mut Exporters, kind: &str, position: usize, config: Valu
     exporters.add(&id, config, signals, &why);
 }
 
-fn is_own(endpoint: &str) -> bool {
+fn is_own(own_ports: &[&str], endpoint: &str) -> bool {
     let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();
     let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
-    ["localhost", "127.0.0.1", "[::1]"].contains(&host) && OWN_PORTS.contains(&port)
+    ["localhost", "127.0.0.1", "[::1]"].contains(&host) && own_ports.contains(&port)
 }
 
 /// `key=value,key2=value2`, with percent-encoded values (W3C baggage, as the specification says).

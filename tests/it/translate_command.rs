@@ -211,7 +211,7 @@ fn each_change_is_explained_with_the_rule_that_made_it() {
     let (mut lines, mut ours) = (String::new(), false);
     for line in ran.out.lines() {
         if line.starts_with("span ") {
-            ours = line.contains("trace 8696be227d53229cc3c8ebe88ea0b1bc");
+            ours = line.contains("trace=8696be227d53229cc3c8ebe88ea0b1bc");
         }
         if ours {
             lines.push_str(line);

@@ -1,6 +1,7 @@
 //! `--explain`: every change of the translation as text, by the item that it changed.
 
 use crate::translate::explain::{Change, Explain};
+use muxbridge_core::Signal;
 use muxbridge_pdata::AnyValue;
 use muxbridge_pdata::view::text;
 use std::fmt::Write;
@@ -17,7 +18,7 @@ pub(super) struct Explanation(Arc<Mutex<State>>);
 struct State {
     text: String,
     /// The item of the last change.
-    last: Vec<u8>,
+    last: String,
 }
 
 impl Explanation {
@@ -30,11 +31,10 @@ impl Explanation {
 impl Explain for Explanation {
     fn change(&mut self, change: &Change<'_>) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let item = [change.trace_id, change.span_id].concat();
+        let item = head(change);
         // Writing to a string cannot fail.
         if state.last != item {
-            let (trace, span) = (hex(change.trace_id), hex(change.span_id));
-            let _ = writeln!(state.text, "span {:?} trace {trace} span {span}", change.span);
+            let _ = writeln!(state.text, "{item}");
             state.last = item;
         }
         let (before, after) = (value(change.before), value(change.after));
@@ -48,6 +48,22 @@ impl Explain for Explanation {
             _ => writeln!(state.text, "  {rule:<28} ~ {target}: {before} -> {after}"),
         };
     }
+}
+
+/// The line that names an item.
+fn head(change: &Change<'_>) -> String {
+    let kind = match change.signal {
+        Signal::Traces => "span",
+        Signal::Metrics => "point",
+        Signal::Logs => "log",
+    };
+    let mut head = format!("{kind} {}", change.span);
+    for (title, id) in [("trace", change.trace_id), ("span", change.span_id)] {
+        if !id.is_empty() {
+            let _ = write!(head, " {title}={}", hex(id));
+        }
+    }
+    head
 }
 
 fn hex(id: &[u8]) -> String {
