@@ -9,5 +9,6 @@
 mod it {
     mod program;
     mod structure;
+    mod translate_metrics;
     mod translate_spans;
 }
