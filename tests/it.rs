@@ -13,5 +13,6 @@ mod it {
     mod scrape;
     mod structure;
     mod translate_command;
+    mod translate_metrics;
     mod translate_spans;
 }
