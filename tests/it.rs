@@ -7,6 +7,7 @@
 )]
 
 mod it {
+    mod allocations;
     mod examples;
     mod program;
     mod structure;
