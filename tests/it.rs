@@ -9,6 +9,7 @@
 mod it {
     mod allocations;
     mod examples;
+    mod malformed;
     mod program;
     mod structure;
     mod translate_spans;
