@@ -7,8 +7,10 @@
 )]
 
 mod it {
+    mod allocations;
     mod demo;
     mod examples;
+    mod malformed;
     mod program;
     mod scrape;
     mod structure;

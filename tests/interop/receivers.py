@@ -145,13 +145,16 @@ class Http(Taken):
 class OtlpHttp(Http):
     """OTLP over HTTP, protobuf and JSON. The second request is answered 503 with a delay."""
 
+    arrived = 0
+
     def post(self, path, headers, raw):
         signal = path.removeprefix("/v1/")
         if signal not in REQUESTS:
             self.found(f"unknown path {path}")
             return 404, {}, b""
         with self.lock:
-            second = len(self.answers) == 1
+            self.arrived += 1
+            second = self.arrived == 2
         if second:
             return 503, {"retry-after": "1"}, b""
         encoding = headers.get("content-encoding", "identity")
