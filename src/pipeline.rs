@@ -8,5 +8,6 @@ mod entry;
 pub(crate) mod graph;
 mod lane;
 pub(crate) mod settings;
+pub(crate) mod tap;
 
 pub(crate) use delivery::Health;

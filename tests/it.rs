@@ -8,6 +8,8 @@
 
 mod it {
     mod program;
+    mod prometheus_page;
+    mod prometheus_roundtrip;
     mod structure;
     mod translate_spans;
 }
