@@ -7,9 +7,12 @@
 )]
 
 mod it {
+    mod examples;
     mod program;
     mod prometheus_page;
     mod prometheus_roundtrip;
+    mod scrape;
     mod structure;
+    mod translate_command;
     mod translate_spans;
 }

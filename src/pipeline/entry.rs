@@ -24,7 +24,7 @@ impl Chain {
 
     fn process(&self, batch: Batch, now: Instant) {
         let mut processors = self.processors.lock().unwrap_or_else(PoisonError::into_inner);
-        run(&mut processors, batch, now, &mut |batch| self.fan_out(batch, now));
+        process(&mut processors, batch, now, &mut |batch| self.fan_out(batch, now));
     }
 
     /// Lets out what has been held back long enough.
@@ -43,7 +43,7 @@ impl Chain {
             let (head, later) = processors.split_at_mut(position + 1);
             if let Some(processor) = head.last_mut() {
                 call(&mut **processor, &mut |batch| {
-                    run(later, batch, now, &mut |batch| self.fan_out(batch, now))
+                    process(later, batch, now, &mut |batch| self.fan_out(batch, now))
                 });
             }
         }
@@ -61,10 +61,16 @@ impl Chain {
     }
 }
 
-fn run(processors: &mut [Box<dyn Processor>], batch: Batch, now: Instant, out: &mut dyn FnMut(Batch)) {
+/// Passes a batch through processors, one after the other.
+pub(crate) fn process(
+    processors: &mut [Box<dyn Processor>],
+    batch: Batch,
+    now: Instant,
+    out: &mut dyn FnMut(Batch),
+) {
     match processors.split_first_mut() {
         None => out(batch),
-        Some((first, later)) => first.process(batch, now, &mut |batch| run(later, batch, now, out)),
+        Some((first, later)) => first.process(batch, now, &mut |batch| process(later, batch, now, out)),
     }
 }
 

@@ -10,7 +10,7 @@ use hyper::StatusCode;
 use muxbridge_core::config::Problems;
 use muxbridge_core::{
     Batch, BuildContext, BuildError, Clock, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind,
-    Signal, Stop, names,
+    Preview, Signal, Stop, names,
 };
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +31,19 @@ impl ExporterKind for Prometheus {
 
     fn check(config: &Config, problems: &mut Problems) {
         config.check(problems);
+    }
+
+    fn preview(config: &Config, batches: &[Batch]) -> Option<Preview> {
+        let mut preview = Preview::default();
+        let mut registry = Registry::new(config.options());
+        for batch in batches {
+            // Nothing expires: no time passes between recorded batches.
+            let ingested = registry.ingest(batch, 0);
+            preview.dropped(ingested.dropped());
+            preview.adjusted(ingested.adjusted());
+        }
+        preview.text = String::from_utf8(registry.render(Format::Text, 0)).ok()?;
+        Some(preview)
     }
 
     fn build(config: Config, cx: &BuildContext) -> Result<PrometheusExporter, BuildError> {

@@ -54,6 +54,15 @@ fn every_wrong_option_is_reported() {
     assert!(problems::<Prometheus>(&json!({ "endpoint": "localhost:9464" })).is_empty());
 }
 
+#[test]
+fn a_preview_is_the_page_after_all_batches_with_what_it_leaves_out() {
+    let batches =
+        [1, 2].map(|value| batch(vec![gauge("g", vec![int(value, &[])]), counter("c", 0, int(1, &[]))]));
+    let preview = Prometheus::preview(&Default::default(), &batches).unwrap();
+    assert_eq!(preview.text, "# TYPE g gauge\ng 2\n");
+    assert_eq!(preview.dropped.into_iter().collect::<Vec<_>>(), [("no_temporality".to_owned(), 2)]);
+}
+
 #[tokio::test]
 async fn the_accept_header_chooses_the_format_and_gzip_is_sent_if_taken() {
     let exporter = filled(json!({ "endpoint": "127.0.0.1:0" })).await;
