@@ -8,7 +8,7 @@ use muxbridge_exporter_prometheus::encode::{Options, Registry};
 const ID: &str = "admin";
 
 /// Takes what leaves the processors of a pipeline. It holds nothing back: a batch is on the page at once, or counted as
-/// dropped.
+/// dropped. Two pipelines that carry the same point show it once: a delta that comes again is dropped as `out_of_order`.
 pub(crate) struct Tap {
     pages: Pages,
     enqueued: Counter,

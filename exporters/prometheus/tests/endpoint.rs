@@ -153,7 +153,10 @@ async fn shutdown_closes_the_port_and_a_taken_port_is_named() {
     let error = Prometheus::build(config, &context::<Prometheus>()).err().unwrap().to_string();
     assert!(error.contains(&address.to_string()) && error.contains("endpoint"), "{error}");
     exporter.shutdown().await;
-    while TcpStream::connect(address).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    let closed = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), closed).await.expect("the port is closed");
 }
