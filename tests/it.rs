@@ -12,6 +12,8 @@ mod it {
     mod examples;
     mod malformed;
     mod program;
+    mod prometheus_page;
+    mod prometheus_roundtrip;
     mod scrape;
     mod structure;
     mod translate_command;

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// The arguments.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// What to show: otlp, statsd, datadog, newrelic, newrelic-trace, zipkin, file, debug, or the id of an exporter in
+    /// What to show: otlp, statsd, datadog, newrelic, newrelic-trace, zipkin, prometheus, file, debug, or the id of an exporter in
     /// the configuration file.
     #[arg(long, value_name = "DESTINATION", default_value = "otlp")]
     to: String,
