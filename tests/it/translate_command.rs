@@ -201,6 +201,26 @@ fn each_destination_gets_every_recorded_span_in_its_own_form() {
     assert_eq!(span["attributes"]["duration.ms"], 23.561_312);
 }
 
+#[test]
+fn every_built_in_exporter_can_show_what_it_sends() {
+    let output = Command::new(env!("CARGO_BIN_EXE_muxbridge")).args(["components", "--json"]).output();
+    let all: Value = serde_json::from_slice(&output.expect("it runs").stdout).expect("JSON");
+    let exporters = all.as_array().expect("a list").iter().filter(|c| c["kind"] == "exporters");
+    let mut shown = 0;
+    for name in exporters.filter_map(|c| c["name"].as_str()) {
+        let ran = translate(&[
+            "--to",
+            name,
+            &corpus("scenario/traces.otlp.pb"),
+            &corpus("scenario/metrics_prometheus.txt"),
+        ]);
+        assert_eq!(ran.code, Some(0), "{name}: {}", ran.notes);
+        assert!(!ran.out.is_empty(), "{name}: {}", ran.notes);
+        shown += 1;
+    }
+    assert!(shown > 5, "the list is not the list");
+}
+
 /// Reviewed against rows S1 to S3 of the translation: a request whose budget was too small for every model.
 const EXPLAINED: &str = include_str!("translate_command/explained.txt");
 
