@@ -10,7 +10,9 @@ mod it {
     mod demo;
     mod examples;
     mod program;
+    mod scrape;
     mod structure;
     mod translate_command;
+    mod translate_metrics;
     mod translate_spans;
 }

@@ -8,6 +8,10 @@ pub(crate) struct FromEnvironment {
     pub(crate) chosen: Vec<String>,
 }
 
+/// Where ModelMuxer listens unless it is told otherwise, and its page.
+const MODELMUXER: &str = "http://127.0.0.1:8000";
+const MODELMUXER_PATH: &str = "/metrics/prometheus";
+
 type Variables<'v> = &'v dyn Fn(&str) -> Option<String>;
 
 /// Where our own receivers listen: an exporter that sends there would send to itself.
@@ -23,6 +27,8 @@ pub(crate) fn configuration_on(own_ports: &[&str], variables: Variables<'_>) -> 
     let mut chosen = Vec::new();
     let set = |name: &str| variables(name).filter(|v| !v.is_empty());
     chosen.push("otlp: listens on 127.0.0.1:4317 (gRPC) and 127.0.0.1:4318 (HTTP)".to_owned());
+    let (target, why) = modelmuxer(&set);
+    chosen.push(why);
     let mut exporters = Exporters { map: Map::new(), names: Default::default(), chosen };
     datadog(&set, &mut exporters);
     new_relic(&set, &mut exporters);
@@ -46,15 +52,41 @@ pub(crate) fn configuration_on(own_ports: &[&str], variables: Variables<'_>) -> 
         }
     };
     pipeline("traces", &["otlp"], traces);
-    pipeline("metrics", &["otlp"], metrics);
+    pipeline("metrics", &["otlp", "prometheus"], metrics);
     pipeline("logs", &["otlp"], logs);
     let tree = json!({
-        "receivers": { "otlp": {} },
+        "receivers": { "otlp": {}, "prometheus": { "targets": [target] } },
         "processors": { "modelmuxer": {} },
         "exporters": exporters.map,
         "service": { "pipelines": pipelines },
     });
     FromEnvironment { tree, chosen: exporters.chosen }
+}
+
+/// The target of the scrape, and why it is that one.
+fn modelmuxer(set: Variables<'_>) -> (Value, String) {
+    let Some(url) = set("MODELMUXER_URL") else {
+        let target = json!({ "endpoint": format!("{MODELMUXER}{MODELMUXER_PATH}"), "optional": true });
+        let why = format!(
+            "prometheus: scrapes {MODELMUXER}{MODELMUXER_PATH}, where ModelMuxer usually is (set MODELMUXER_URL to another address)"
+        );
+        return (target, why);
+    };
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", &url));
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (user, host) =
+        authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+    let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
+    let path = if ["", "/"].contains(&path) { MODELMUXER_PATH } else { path };
+    let mut target = json!({ "endpoint": format!("{scheme}://{host}{path}{query}") });
+    if let Some(user) = user {
+        let (name, password) = user.split_once(':').unwrap_or((user, ""));
+        target["basic_auth"] =
+            json!({ "username": percent_decode(name), "password": percent_decode(password) });
+    }
+    // An @ this late is a password that should have been percent-encoded.
+    let shown = if path.contains('@') { String::new() } else { format!("{scheme}://{host}{path} ") };
+    (target, format!("prometheus: scrapes {shown}(MODELMUXER_URL)"))
 }
 
 struct Exporters {
