@@ -201,6 +201,40 @@ fn each_destination_gets_every_recorded_span_in_its_own_form() {
     assert_eq!(span["attributes"]["duration.ms"], 23.561_312);
 }
 
+/// The counters of a recorded page, each reviewed against its line on the page and its row of the table of metrics.
+const COUNTERS: &str = include_str!("translate_command/page_counters.txt");
+
+#[test]
+fn a_recorded_page_becomes_the_counters_that_the_table_says() {
+    let ran = translate(&["--to", "statsd", &corpus("scenario/metrics_prometheus.txt")]);
+    // Name, value, type and tags; what may follow depends on the server.
+    let short = |line: &str| line.split('|').take(3).collect::<Vec<_>>().join("|");
+    let is_counter = |line: &str| line.starts_with("modelmuxer.") && line.contains("|c|");
+    let lines: Vec<String> = ran.out.lines().map(short).filter(|line| is_counter(line)).collect();
+    assert_eq!(lines, COUNTERS.lines().collect::<Vec<_>>());
+    assert!(ran.notes.contains("omitted: 2 M.fake_zero\n"), "{}", ran.notes);
+}
+
+#[test]
+fn every_built_in_exporter_can_show_what_it_sends() {
+    let output = Command::new(env!("CARGO_BIN_EXE_muxbridge")).args(["components", "--json"]).output();
+    let all: Value = serde_json::from_slice(&output.expect("it runs").stdout).expect("JSON");
+    let exporters = all.as_array().expect("a list").iter().filter(|c| c["kind"] == "exporters");
+    let mut shown = 0;
+    for name in exporters.filter_map(|c| c["name"].as_str()) {
+        let ran = translate(&[
+            "--to",
+            name,
+            &corpus("scenario/traces.otlp.pb"),
+            &corpus("scenario/metrics_prometheus.txt"),
+        ]);
+        assert_eq!(ran.code, Some(0), "{name}: {}", ran.notes);
+        assert!(!ran.out.is_empty(), "{name}: {}", ran.notes);
+        shown += 1;
+    }
+    assert!(shown > 5, "the list is not the list");
+}
+
 /// Reviewed against rows S1 to S3 of the translation: a request whose budget was too small for every model.
 const EXPLAINED: &str = include_str!("translate_command/explained.txt");
 
