@@ -237,7 +237,8 @@ def disagreements(bridge, ends, feed, with_scrape):
             and l.get("signal", "metrics") == "metrics"
         ]  # fmt: skip
         if sum(signal_less) != len(end.packets):
-            wrong.append(f"{exporter}: {sum(signal_less)} packets were sent, {len(end.packets)} arrived")
+            lost = f"{end.lost()} were lost on this machine (net.core.rmem_max is too small for them)"
+            wrong.append(f"{exporter}: {sum(signal_less)} packets were sent, {len(end.packets)} arrived, {lost}")
     # One more than there are, so that the last page is not only served but also through.
     if with_scrape and (ends.pages.served <= len(ends.pages.pages) or not counts.sum("muxbridge_scrape_up")):
         wrong.append(f"{ends.pages.served} pages were scraped")

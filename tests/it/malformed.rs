@@ -1,7 +1,8 @@
-//! Malformed requests over real sockets: every protocol, format and compression is answered, with the right status.
+//! Malformed input: requests over real sockets get the right status in every protocol, format and compression, and
+//! malformed Prometheus pages are refused.
 //!
-//! `MUXBRIDGE_MUTATIONS` says how many mutations of each kind are sent, `MUXBRIDGE_SEED` which. The same without sockets, in far
-//! greater numbers, is `receivers::otlp::tests`.
+//! `MUXBRIDGE_MUTATIONS` says how many mutations of each kind there are, `MUXBRIDGE_SEED` which. Requests without
+//! sockets, in far greater numbers, are in `receivers::otlp::tests`.
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
@@ -11,8 +12,10 @@ use hyper_util::rt::TokioExecutor;
 use muxbridge::core::{
     Batch, BoxFuture, BuildContext, Clock, Consumer, Counters, Receiver, ReceiverKind, Refused, Signal, Stop,
 };
+use muxbridge::prometheus::{PageLimits, Scraper, TargetInfo};
 use muxbridge::receivers::otlp::{Config, Otlp};
 use muxbridge_testkit::corpus;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use std::io::Write;
@@ -195,6 +198,43 @@ async fn mutated_requests_are_answered_as_valid_or_invalid_over_every_protocol_a
     let enough = taken.iter().zip([100, 100, 1_000, 100, 100]).all(|(n, part)| *n >= count / part);
     assert!(enough && refused.iter().all(|n| *n >= count / 100), "{taken:?} taken, {refused:?} refused");
     rig.end().await;
+}
+
+#[test]
+fn mutated_prometheus_pages_are_read_or_refused_by_line_and_what_is_read_is_valid_otlp() {
+    let (count, seed) = (setting("MUXBRIDGE_MUTATIONS", 2_000), setting("MUXBRIDGE_SEED", 1));
+    let mut random = fastrand::Rng::with_seed(seed);
+    let pages: Vec<Vec<u8>> =
+        ["workers2/prom_w2_00_text.txt", "run1/prom_a_00_text.txt", "run1/prom_a_01_text.txt"]
+            .iter()
+            .map(|name| corpus(name))
+            .collect();
+    let scraper = || Scraper::new(TargetInfo::default(), PageLimits::default());
+    let (mut reader, mut read, mut refused) = (scraper(), 0, 0);
+    for i in 0..count {
+        // One that has seen many wrong pages must go on as well as a new one.
+        if i % 500 == 0 {
+            reader = scraper();
+        }
+        let from = random.usize(..pages.len());
+        let page = mutate(&mut random, &pages[from]);
+        let kind = [None, Some("text/plain"), Some("application/openmetrics-text")][random.usize(..3)];
+        match reader.page(&page, kind, 1_700_000_000_000_000_000 + i) {
+            Ok(otlp) => {
+                read += 1;
+                let limits = muxbridge::core::Limits::default();
+                let valid = muxbridge_pdata::validate(Signal::Metrics, &otlp, limits);
+                assert!(valid.is_ok(), "seed {seed}, mutation {i}: {valid:?}");
+                assert!(ExportMetricsServiceRequest::decode(&otlp[..]).is_ok(), "seed {seed}, mutation {i}");
+            }
+            Err(error) => {
+                refused += 1;
+                let lines = page.iter().filter(|b| **b == b'\n').count() + 1;
+                assert!((1..=lines).contains(&error.line), "seed {seed}, mutation {i}: {error}");
+            }
+        }
+    }
+    assert!(read >= count / 100 && refused >= count / 100, "{read} read, {refused} refused");
 }
 
 #[tokio::test]
