@@ -4,8 +4,7 @@ use bytes::Bytes;
 use muxbridge::core::{
     Batch, BuildContext, Clock, Counters, Limits, Origin, Processor, ProcessorKind, Signal,
 };
-use muxbridge::processors::modelmuxer::{ModelMuxer, Translator};
-use muxbridge::trace::TraceOptions;
+use muxbridge::processors::modelmuxer::{ModelMuxer, Options, Translator};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -77,7 +76,7 @@ fn foreign(count: u64, span: fn(u64) -> Span) -> Batch {
 
 fn translator() -> Translator {
     let cx = BuildContext::new("modelmuxer", Counters::new(), Clock::fixed(0));
-    ModelMuxer::build(TraceOptions::default(), Signal::Traces, &cx)
+    ModelMuxer::build(Options::default(), Signal::Traces, &cx)
 }
 
 /// How often `batch` makes `translator` allocate; it must come out as the same bytes.
