@@ -3,6 +3,7 @@
 use super::kit::*;
 use muxbridge::trace::TraceOptions;
 use muxbridge::translate::metrics::{MetricOptions, table};
+use muxbridge_kit::delta::{DeltaState, DeltaStats, InitialValue};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[test]
@@ -146,4 +147,36 @@ fn foreign_families_on_a_page_of_modelmuxer_are_copied_byte_for_byte() {
     let before = foreign(&batch);
     assert_eq!(before.len(), 10);
     assert_eq!(foreign(&bench.take(batch).unwrap()), before);
+}
+
+#[test]
+fn deltas_of_a_translated_run_add_up_to_what_its_last_page_says() {
+    for directory in ["run1", "workers2"] {
+        let pages = pages(directory);
+        let mut bench = Bench::plain();
+        let mut state = DeltaState::new(InitialValue::Keep, 0);
+        let mut stats = DeltaStats::default();
+        let mut last: BTreeMap<(String, String, String), f64> = BTreeMap::new();
+        let mut added: BTreeMap<(String, String, String), f64> = BTreeMap::new();
+        let amounts = |batch: &muxbridge_core::Batch, temporality| -> Vec<_> {
+            let items = items(batch).into_iter().filter(move |i| i.temporality == temporality);
+            let live = items.filter(|i| !i.gone && i.kind != "sum");
+            live.map(|i| ((i.instance, i.name, i.attributes.to_string()), i.value.unwrap())).collect()
+        };
+        for batch in scrape(pages.iter().map(Vec::as_slice)) {
+            let batch = bench.take(batch).unwrap();
+            last.extend(amounts(&batch, 2));
+            let deltas = state.convert(&batch, bench.start, &mut stats).unwrap();
+            for (key, value) in amounts(&deltas, 1) {
+                assert!(value >= 0.0, "{key:?}");
+                *added.entry(key).or_default() += value;
+            }
+        }
+        assert_eq!(stats, DeltaStats::default());
+        assert!(last.len() > 100, "{}", last.len());
+        assert_eq!(last.keys().collect::<Vec<_>>(), added.keys().collect::<Vec<_>>());
+        for (key, total) in last {
+            assert!(close(total, added[&key]), "{key:?}: {total} and {}", added[&key]);
+        }
+    }
 }

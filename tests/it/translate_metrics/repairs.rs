@@ -29,7 +29,11 @@ fn labels(pairs: &[(&str, &str)]) -> Vec<KeyValue> {
 
 /// A request of an OTLP client whose service is `service`.
 fn request(service: &str, metrics: Vec<Metric>) -> Batch {
-    let resource = Some(Resource { attributes: labels(&[("service.name", service)]), ..Default::default() });
+    request_of(&[("service.name", service)], metrics)
+}
+
+fn request_of(resource: &[(&str, &str)], metrics: Vec<Metric>) -> Batch {
+    let resource = Some(Resource { attributes: labels(resource), ..Default::default() });
     let scope_metrics = vec![ScopeMetrics { metrics, ..Default::default() }];
     let resource_metrics = vec![ResourceMetrics { resource, scope_metrics, ..Default::default() }];
     batch(Request { resource_metrics }.encode_to_vec())
@@ -125,6 +129,23 @@ fn a_request_that_holds_some_parts_only_leaves_the_sum_whole() {
         totals(&mut Bench::plain(), batches),
         [(100, Some(15.0)), (100, Some(16.0)), (100, Some(20.0))]
     );
+}
+
+#[test]
+fn parts_of_different_resources_are_different_sums() {
+    let worker = |id: &str, time, values: [f64; 2]| {
+        let points = vec![hit("/a", 100, time, values[0]), hit("/b", 150, time, values[1])];
+        let resource = [("service.name", "modelmuxer"), ("service.instance.id", id)];
+        request_of(&resource, vec![counter("http_requests_total", 2, points)])
+    };
+    let batches = vec![
+        worker("1", 200, [10.0, 5.0]),
+        worker("2", 201, [1.0, 2.0]),
+        worker("1", 210, [11.0, 6.0]),
+        worker("2", 211, [3.0, 3.0]),
+    ];
+    let expected = [(100, Some(15.0)), (100, Some(3.0)), (100, Some(17.0)), (100, Some(6.0))];
+    assert_eq!(totals(&mut Bench::plain(), batches), expected);
 }
 
 #[test]
