@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 /// The arguments.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// What to show: otlp, statsd, datadog, newrelic, newrelic-trace, zipkin, prometheus, file, debug, or the id of an exporter in
-    /// the configuration file.
+    /// What to show: newrelic-trace, zipkin, a kind of exporter (otlp, statsd, datadog, newrelic and so on, see
+    /// `muxbridge components`), or the id of an exporter in the configuration file.
     #[arg(long, value_name = "DESTINATION", default_value = "otlp")]
     to: String,
     /// What is in the files.

@@ -2,6 +2,8 @@
 
 use muxbridge_testkit::{Reply, Server, corpus_traces, oracle};
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -86,6 +88,30 @@ async fn a_destination_of_the_environment_gets_every_span_with_new_ids_and_times
         assert!(age < 120 && span.end_time_unix_nano <= now, "{age} s old");
     }
     assert!(requests.iter().any(|r| r.path == "/v1/metrics"));
+}
+
+#[test]
+fn it_runs_until_it_is_interrupted_and_says_where_to_look() {
+    let mut child = demo(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let look = lines.find_map(|l| l.expect("text").strip_prefix("  look: http://").map(str::to_owned));
+    let look = look.expect("a line about the admin port");
+    let address = look.split('/').next().expect("an address").to_owned();
+    let mut admin = TcpStream::connect(address).expect("the admin port listens");
+    admin
+        .write_all(b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .expect("a request");
+    let mut answer = String::new();
+    admin.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"summary\""), "{answer}");
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    // Nobody reads the rest, and a pipe that is full would hold the program up.
+    let rest = std::thread::spawn(move || lines.map_while(Result::ok).count());
+    let output = child.wait_with_output().expect("it ends");
+    rest.join().expect("no panic");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("all in all: requests "));
 }
 
 #[test]

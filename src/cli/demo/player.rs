@@ -23,7 +23,7 @@ pub(super) struct Player {
 }
 
 impl Player {
-    /// Plays the recording once, and says how much of it arrived.
+    /// Plays the recording once.
     ///
     /// # Errors
     /// The receiver does not take it.
@@ -32,7 +32,9 @@ impl Player {
         let play = Play { began, speed: self.speed, ids: Ids(self.random.u128(..)) };
         for step in &recording.steps {
             let wait = play.time(step.at).saturating_sub(self.clock.unix_nanos());
-            tokio::time::sleep(Duration::from_nanos(wait)).await;
+            if wait > 0 {
+                tokio::time::sleep(Duration::from_nanos(wait)).await;
+            }
             self.send(step, step.request(&play)?).await?;
         }
         Ok(())

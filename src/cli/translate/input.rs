@@ -34,8 +34,12 @@ pub(super) fn read(inputs: &[PathBuf], from: Format, interval: Duration) -> Resu
         let bytes = contents(&file).map_err(|e| Failure::new(exit::NO_INPUT, format!("{name}: {e}")))?;
         let bad = |problem: String| Failure::new(exit::DATA, format!("{name}: {problem}"));
         match if from == Format::Auto { detect(&bytes) } else { from } {
-            Format::OtlpJson => requests(&bytes, &mut batches).map_err(bad)?,
-            Format::Prometheus => batches.push(pages.read(&bytes).map_err(|e| bad(e.to_string()))?),
+            Format::OtlpJson => {
+                requests(&bytes, &mut batches).map_err(|e| bad(format!("read as OTLP/JSON: {e}")))?
+            }
+            Format::Prometheus => {
+                batches.push(pages.read(&bytes).map_err(|e| bad(format!("read as a Prometheus page: {e}")))?)
+            }
             Format::Auto | Format::Otlp => batches.push(protobuf(bytes.into()).map_err(bad)?),
         }
     }
@@ -131,7 +135,7 @@ fn requests(text: &[u8], batches: &mut Vec<Batch>) -> Result<(), String> {
             None => return Ok(()),
             Some(Ok(object)) => object.into_iter().map(|(key, _)| key).collect(),
             // The position in the error is that in the file.
-            Some(Err(error)) => return Err(format!("is no JSON: {error}")),
+            Some(Err(error)) => return Err(format!("{error}")),
         };
         let request = text.get(start..values.byte_offset()).unwrap_or_default();
         let place = || format!("request at line {}, byte {start}", line(start));
