@@ -299,6 +299,12 @@ impl World {
                 "cursor {}: {missing:?} were acknowledged and never seen; {reported} are reported",
                 status.name
             );
+            let budget = self.plan.max_bytes < 1 << 20;
+            ensure!(
+                budget || reported == 0,
+                "cursor {}: {reported} have expired without a budget",
+                status.name
+            );
             ensure!(status.losses.corrupt_records == 0, "damage was reported: {status:?}");
         }
         Ok(())
