@@ -404,6 +404,16 @@ impl Shared {
             lock(&self.index).dirty = true;
             return;
         }
+        // Both files must have passed a segment before it goes, so that either can be lost.
+        let (passed, stored) = {
+            let index = lock(&self.index);
+            let oldest = index.segments.values().next().map_or(u64::MAX, |s| s.end.lsn);
+            let passed = !index.cursors.is_empty() && index.cursors.values().all(|c| c.at.lsn >= oldest);
+            (passed && index.segments.len() > 1, files.floor(index.cursors.keys()) >= oldest)
+        };
+        if passed && !stored && self.store(&mut files).is_err() {
+            return;
+        }
         let doomed = {
             let mut index = lock(&self.index);
             let floor = files.floor(index.cursors.keys());

@@ -198,7 +198,8 @@ fn tail(file: &Arc<dyn VfsFile>, segment: &Segment) -> Tail {
         let gap = header.at.lsn > expected.lsn;
         let broken = gap || (header.kind != Kind::Mark && found.payload.is_none());
         let group_start = header.at.lsn.saturating_sub(u64::from(header.group_index));
-        if broken && (tail.end.lsn >= durable || group_start >= durable) {
+        let torn = header.kind != Kind::Mark && group_start >= durable;
+        if broken && (torn || tail.end.lsn >= durable) {
             cut = true;
             tail.torn_records += u64::from(header.kind == Kind::Data);
             continue;

@@ -46,7 +46,8 @@ impl Writer {
     /// not fit; the flag says so.
     pub(crate) fn room(&mut self, shared: &Shared, need: u64) -> (u64, bool) {
         if let Some(active) = &self.active {
-            let room = active.capacity.saturating_sub(active.offset);
+            // The last sector is for a mark.
+            let room = active.capacity.saturating_sub(active.offset.saturating_add(SECTOR));
             if need <= room {
                 return (room, false);
             }
@@ -54,7 +55,7 @@ impl Writer {
             return (0, true);
         }
         let carried = carried_bytes(&lock(&shared.index).checkpoints);
-        let used = SEGMENT_HEADER_BYTES.saturating_add(carried);
+        let used = SEGMENT_HEADER_BYTES.saturating_add(SECTOR).saturating_add(carried);
         (shared.options.segment_bytes.saturating_sub(used).max(need), false)
     }
 
@@ -127,7 +128,8 @@ impl Writer {
             let index = lock(&shared.index);
             (index.checkpoints.len() as u32, carried_bytes(&index.checkpoints))
         };
-        let least = sectors(SEGMENT_HEADER_BYTES.saturating_add(carry).saturating_add(need));
+        let least =
+            sectors(SEGMENT_HEADER_BYTES.saturating_add(carry).saturating_add(need)).saturating_add(SECTOR);
         let index = self.next_index;
         self.next_index = index.saturating_add(1);
         let path = shared.dir.join(segment_name(index));
