@@ -43,7 +43,7 @@ impl CursorFiles {
             let Ok(file) = vfs.open(&dir.join(name), Mode::Write) else { return Slot::default() };
             let mut bytes = vec![0; FILE_BYTES];
             let read = read_full(&*file, &mut bytes, 0);
-            match read.ok().and_then(|n| decode(bytes.get(..n)?)) {
+            match read.ok().and_then(|_| decode(&bytes)) {
                 Some((generation, positions)) => {
                     valid = true;
                     Slot { file: Some(file), generation, positions }

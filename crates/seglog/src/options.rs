@@ -46,7 +46,7 @@ pub struct Options {
     pub max_age: Option<Duration>,
     /// Bytes appended and not yet committed, beyond which [`crate::Log::append`] refuses. Default 32 MiB.
     pub max_pending_bytes: usize,
-    /// Bytes that one write and sync carries at most, unless one group is larger. Default 8 MiB.
+    /// Bytes that one write and sync carries at most, unless one group is larger. Default 16 MiB.
     pub max_commit_bytes: usize,
     /// Bytes of one group with its checkpoints. Default 128 MiB.
     pub max_group_bytes: usize,
@@ -77,7 +77,7 @@ impl Default for Options {
             max_bytes: 10 << 30,
             max_age: None,
             max_pending_bytes: 32 << 20,
-            max_commit_bytes: 8 << 20,
+            max_commit_bytes: 16 << 20,
             max_group_bytes: 128 << 20,
             max_cursors: 256,
             max_quarantined: 8,

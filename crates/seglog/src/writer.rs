@@ -14,6 +14,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// Memory that is kept between commits.
+const KEPT_BUFFER: usize = 16 << 20;
+
 #[derive(Debug)]
 struct Active {
     header: SegmentHeader,
@@ -83,6 +86,7 @@ impl Writer {
         let (mut next, durable) = (self.next, self.durable);
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
+        buffer.reserve(usize::try_from(need).unwrap_or(0).saturating_add(SECTOR as usize));
         let Some(active) = self.active.as_mut() else { return Err(Error::Closed) };
         let salt = active.header.salt;
         if active.fresh {
@@ -111,7 +115,7 @@ impl Writer {
             .and_then(|()| shared.sync_segment(&*active.file, &active.path, active.fresh));
         let len = buffer.len() as u64;
         // A large commit must not hold its memory for ever.
-        if buffer.capacity() <= shared.options.max_commit_bytes.saturating_mul(2) {
+        if buffer.capacity() <= KEPT_BUFFER {
             self.buffer = buffer;
         }
         written?;
