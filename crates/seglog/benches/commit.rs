@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 use muxbridge_seglog::vfs::disk::Disk;
-use muxbridge_seglog::{Append, Log, Options};
+use muxbridge_seglog::{Append, Log, Options, Start};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -30,10 +30,12 @@ fn figures(mut times: Vec<Duration>, took: Duration) -> Figures {
     Figures { rate: times.len() as f64 / took.as_secs_f64(), p50: at(0.5), p99: at(0.99) }
 }
 
-/// Appends so that `in_flight` records are always waiting, as clients with one request each would.
+/// Appends so that `in_flight` records are always waiting, as clients with one request each would. A cursor keeps up, so
+/// segments are deleted as the plain files are.
 fn ours(dir: &Path, payload: &Bytes, in_flight: usize, time: Duration) -> Figures {
     let options = Options { max_bytes: 1 << 30, max_pending_bytes: 64 << 20, ..Options::default() };
     let (log, _) = Log::open(Arc::new(Disk), dir, options).expect("opens");
+    log.cursor("c", Start::Oldest).expect("a cursor");
     let (done, acks) = mpsc::channel();
     let send = |log: &Log| {
         let (done, began) = (done.clone(), Instant::now());
@@ -49,6 +51,9 @@ fn ours(dir: &Path, payload: &Bytes, in_flight: usize, time: Duration) -> Figure
     while began.elapsed() < time {
         times.push(acks.recv().expect("an acknowledgement"));
         send(&log);
+        if times.len() % 64 == 0 {
+            let _ = log.advance("c", log.end());
+        }
     }
     let took = began.elapsed();
     drop(log);

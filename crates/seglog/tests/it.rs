@@ -1,4 +1,5 @@
 //! Tests of the segment log: on a modelled file system that loses power, fills up and fails, and on the real one.
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 #[path = "it/basics.rs"]
 mod basics;

@@ -34,7 +34,7 @@ fn flip_each_bit(model: &Model, path: &Path, all: u64) {
     let mut losses = 0;
     for bit in 0..bytes.len() * 8 {
         // The zeros between and after records are all alike.
-        let zeros = bytes[bit / 8 & !63..bytes.len().min((bit / 8 & !63) + 64)].iter().all(|&b| b == 0);
+        let zeros = bytes[(bit / 8) & !63..bytes.len().min(((bit / 8) & !63) + 64)].iter().all(|&b| b == 0);
         if zeros && bit % 97 != 0 {
             continue;
         }

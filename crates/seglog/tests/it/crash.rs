@@ -43,7 +43,7 @@ fn plan(seed: u64) -> Plan {
         sync_eio: if faulty { rng.u32(..120) } else { 0 },
         short: if rng.bool() { 150 } else { 0 },
         read_eio: 0,
-        capacity: (faulty && rng.bool()).then(|| 160 << 10),
+        capacity: (faulty && rng.bool()).then_some(160 << 10),
     };
     let keep = rng.bool();
     let max_bytes = if rng.u32(..3) == 0 && !keep { 64 << 10 } else { 16 << 20 };
