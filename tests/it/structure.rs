@@ -83,7 +83,9 @@ fn dependencies_point_one_way() {
 #[test]
 fn the_core_knows_no_async_runtime() {
     for package in metadata()["packages"].as_array().expect("packages") {
-        if ["muxbridge-core", "muxbridge-pdata", "muxbridge-seglog"].contains(&package["name"].as_str().expect("a name")) {
+        if ["muxbridge-core", "muxbridge-pdata", "muxbridge-seglog"]
+            .contains(&package["name"].as_str().expect("a name"))
+        {
             let tokio = package["dependencies"]
                 .as_array()
                 .expect("dependencies")
