@@ -9,6 +9,7 @@ mod entry;
 pub(crate) mod graph;
 mod lane;
 pub(crate) mod settings;
+pub(crate) mod tap;
 
 pub(crate) use delivery::Health;
 pub(crate) use entry::process;

@@ -22,6 +22,7 @@ impl Registry {
                 muxbridge_exporter_datadog::FACTORY,
                 muxbridge_exporter_newrelic::FACTORY,
                 muxbridge_exporter_statsd::FACTORY,
+                muxbridge_exporter_prometheus::FACTORY,
                 muxbridge_exporter_file::FACTORY,
                 muxbridge_exporter_debug::FACTORY,
             ],

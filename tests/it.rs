@@ -7,9 +7,13 @@
 )]
 
 mod it {
+    mod allocations;
     mod demo;
     mod examples;
+    mod malformed;
     mod program;
+    mod prometheus_page;
+    mod prometheus_roundtrip;
     mod scrape;
     mod structure;
     mod translate_command;

@@ -3,6 +3,7 @@
 use super::{ConfigArgument, Failure, exit, say, variables};
 use crate::config::{Config, environment};
 use crate::pipeline::graph::Graph;
+use crate::pipeline::tap::Tap;
 use crate::registry::Registry;
 use crate::telemetry::admin::{self, Admin};
 use crate::telemetry::logs::LogSettings;
@@ -10,6 +11,7 @@ use crate::telemetry::spans::Spans;
 use muxbridge_core::config::Problems;
 use muxbridge_core::{BuildError, Clock, Counters, Stop};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(clap::Args, Default)]
@@ -63,12 +65,15 @@ pub(super) fn bridge<F: Future<Output = ()>>(
     let address = admin::address(&settings, &variables).map_err(|e| Failure::new(exit::CONFIG, e))?;
     let listener = address.map(Admin::bind).transpose().map_err(unavailable)?;
     let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-    let graph = Graph::build(config, &counters, &clock).map_err(unavailable)?;
+    let shown = listener.is_some() && settings.pipeline_metrics;
+    let tap = shown.then(|| Arc::new(Tap::new(&counters, &clock)));
+    let graph = Graph::build(config, &counters, &clock, tap.as_ref()).map_err(unavailable)?;
     let admin = listener.map(|listener| {
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "admin port: /health /ready /metrics");
         }
-        Admin::new(listener, &settings, counters.clone(), clock, graph.health(), stopping.clone())
+        let pages = tap.as_ref().map(|tap| tap.pages().clone());
+        Admin::new(listener, &settings, counters.clone(), clock, pages, graph.health(), stopping.clone())
     });
     let main = tokio::runtime::Builder::new_current_thread()
         .enable_all()

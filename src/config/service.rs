@@ -33,7 +33,7 @@ impl Default for Service {
 }
 
 /// `service.admin`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AdminSettings {
     /// Whether to listen at all. Default true, or what ENABLE_METRICS says.
@@ -43,6 +43,15 @@ pub(crate) struct AdminSettings {
     /// Host names that requests may name besides localhost and the address itself. A page in a browser on this host
     /// could otherwise read the metrics through a name of its own.
     pub(crate) allowed_hosts: Vec<String>,
+    /// Whether `/metrics` shows the metrics of all pipelines, as they leave their processors, besides our own counters.
+    /// Default true.
+    pub(crate) pipeline_metrics: bool,
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        AdminSettings { enabled: None, endpoint: None, allowed_hosts: Vec::new(), pipeline_metrics: true }
+    }
 }
 
 /// `service.telemetry`.

@@ -1,6 +1,7 @@
 //! What a receiver hands its batches to: the processors of each pipeline, then the fanout.
 
 use super::lane::Destination;
+use super::tap::Tap;
 use muxbridge_core::{Batch, BoxFuture, Consumer, Processor, Refused, Signal};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +12,8 @@ pub(crate) struct Chain {
     pub(crate) receivers: Vec<String>,
     pub(crate) processors: Mutex<Vec<Box<dyn Processor>>>,
     pub(crate) destinations: Vec<Arc<Destination>>,
+    /// Shows metrics on the admin port, if it is to.
+    pub(crate) tap: Option<Arc<Tap>>,
 }
 
 impl Chain {
@@ -47,6 +50,9 @@ impl Chain {
     }
 
     fn fan_out(&self, batch: Batch, now: Instant) {
+        if let Some(tap) = &self.tap {
+            tap.take(&batch);
+        }
         for destination in &self.destinations {
             if let Some(lane) = destination.lane(batch.signal()) {
                 lane.push(batch.clone(), now);

@@ -220,7 +220,8 @@ pub struct Change<'a> {
     /// The row of the table or the rule, for example `S1.attribute`, `M.name` or `S4.status_from_attempt`.
     pub rule: &'static str,
     /// What changed: an attribute, or `name`, `kind`, `status`, `end_time`, `value`, `unit`, `body`, `severity`,
-    /// `trace_id`, or `item` if all of it was left out.
+    /// `trace_id`, `item` if all of it was left out, or `points` where several data points became fewer: of such a
+    /// change, `span` is the name of the metric that came out.
     pub target: &'a str,
     /// What it was; `Empty` if there was nothing.
     pub before: AnyValue<'a>,

@@ -120,12 +120,22 @@ impl LogTranslator {
             }
             let resource = ResourceItems::read(f.value.as_bytes());
             let ours = is_ours(&resource);
-            nested(&mut w, field::REQUEST_RESOURCE, resource.raw(), field::resource_items::SCOPES, |w, scope| {
-                let scope = ScopeItems::read(scope);
-                nested(w, field::resource_items::SCOPES, scope.raw(), field::scope_items::ITEMS, |w, record| {
-                    self.record(w, &LogRecord::read(record), ours, report)
-                })
-            });
+            nested(
+                &mut w,
+                field::REQUEST_RESOURCE,
+                resource.raw(),
+                field::resource_items::SCOPES,
+                |w, scope| {
+                    let scope = ScopeItems::read(scope);
+                    nested(
+                        w,
+                        field::resource_items::SCOPES,
+                        scope.raw(),
+                        field::scope_items::ITEMS,
+                        |w, record| self.record(w, &LogRecord::read(record), ours, report),
+                    )
+                },
+            );
         }
         let translated = Batch::from_valid(Signal::Logs, w.into_bytes(), batch.origin().clone());
         (translated.items() > 0).then_some(translated)
@@ -249,7 +259,13 @@ fn write(w: &mut Writer, record: &LogRecord<'_>, line: &Line<'_>, report: &mut R
     let mut text = if record.severity_text.is_empty() { line.level.as_bytes() } else { record.severity_text };
     if is_budget_rejection(line) && number > WARNING {
         report.counts.add(Rule::BudgetSeverity);
-        report.tell(item, Rule::BudgetSeverity, "severity", AnyValue::String(text), AnyValue::string("WARNING"));
+        report.tell(
+            item,
+            Rule::BudgetSeverity,
+            "severity",
+            AnyValue::String(text),
+            AnyValue::string("WARNING"),
+        );
         (number, text) = (WARNING, b"WARNING");
     }
     w.varint_nonzero(l::SEVERITY_NUMBER, number);

@@ -31,6 +31,8 @@ PIPELINES = {
 }
 # What may be dropped, and why it is right. Everything else that is dropped fails the run.
 ALLOWED_DROPS = set()
+# On the recorded pages, and nothing that the translation touches.
+FOREIGN_COUNTER = "python_gc_objects_collected_total"
 SAMPLE = re.compile(r"(\w+)\{(.*)\} (\d+)")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -235,13 +237,15 @@ def disagreements(bridge, ends, feed, with_scrape):
             and l.get("signal", "metrics") == "metrics"
         ]  # fmt: skip
         if sum(signal_less) != len(end.packets):
-            wrong.append(f"{exporter}: {sum(signal_less)} packets were sent, {len(end.packets)} arrived")
-    if with_scrape and (ends.pages.served < len(ends.pages.pages) or not counts.sum("muxbridge_scrape_up")):
+            lost = f"{end.lost()} were lost on this machine (net.core.rmem_max is too small for them)"
+            wrong.append(f"{exporter}: {sum(signal_less)} packets were sent, {len(end.packets)} arrived, {lost}")
+    # One more than there are, so that the last page is not only served but also through.
+    if with_scrape and (ends.pages.served <= len(ends.pages.pages) or not counts.sum("muxbridge_scrape_up")):
         wrong.append(f"{ends.pages.served} pages were scraped")
     return wrong, rows
 
 
-def contents(ends, feed):
+def contents(ends, feed, with_scrape):
     """What must hold for what arrived, whenever the counts agree."""
     wrong = []
     sent = collections.Counter(feed.ids.ids)
@@ -259,6 +263,8 @@ def contents(ends, feed):
     for name, end in (("statsd", ends.statsd), ("datadog", ends.agent_statsd)):
         wrong += [f"{name}: {p}" for p in totals_of_lines(end.lines(), feed)]
     wrong += [f"new relic: {p}" for p in totals_of_points(ends.newrelic, feed)]
+    if with_scrape:
+        wrong += [f"scraped: {p}" for p in last_page(ends)]
     for end in ends.all():
         wrong += [f"{type(end).__name__}: {p}" for p in sorted(set(end.problems))]
     if failed := datadog_test_agent.failed_checks(ends.agent_url):
@@ -294,6 +300,22 @@ def totals_of_points(newrelic, feed):
             yield f"{name} adds up to {got[name]} instead of {total}"
 
 
+def last_page(ends):
+    """The newest value of a counter that is not ModelMuxer's own is the one on the page that was served last."""
+    lines = ends.pages.pages[-1].decode().splitlines()
+    page = {l.split(" ")[0]: float(l.split(" ")[1]) for l in lines if l.startswith(FOREIGN_COUNTER + "{")}
+    newest = {}
+    for _, _, point, metric in ends.grpc.items("metrics"):
+        if metric.name == FOREIGN_COUNTER:
+            labels = ",".join(f'{a.key}="{a.value.string_value}"' for a in point.attributes)
+            held = newest.get(labels)
+            if held is None or held.time_unix_nano < point.time_unix_nano:
+                newest[labels] = point
+    arrived = {f"{FOREIGN_COUNTER}{{{labels}}}": p.as_double or float(p.as_int) for labels, p in newest.items()}
+    if not page or arrived != page:
+        yield f"the last page has {page}, arrived is {arrived}"
+
+
 def table(rows, feed, ends, with_scrape):
     print(f"sent: {len(feed.ids.ids)} spans, {feed.logs} log records; pages scraped: "
           + (str(ends.pages.served) if with_scrape else "none, the program has no receiver prometheus yet"))  # fmt: skip
@@ -327,7 +349,7 @@ def run(program, keep):
                 break
             time.sleep(0.2)
         table(rows, feed, ends, with_scrape)
-        wrong += contents(ends, feed)
+        wrong += contents(ends, feed, with_scrape)
         code = bridge.terminate()
         if code != 0:
             wrong.append(f"the bridge ended with exit code {code}")

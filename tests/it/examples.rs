@@ -65,6 +65,7 @@ fn every_example_starts_becomes_ready_listens_and_ends_in_peace() {
             .env("OTLP_GRPC_LISTEN", format!("127.0.0.1:{grpc}"))
             .env("OTLP_HTTP_LISTEN", format!("127.0.0.1:{http}"))
             .env("METRICS_PORT", admin.to_string())
+            .env("PROMETHEUS_LISTEN", "127.0.0.1:0")
             .env("NEW_RELIC_LICENSE_KEY", "0123456789012345678901234567890123456789")
             .stdout(Stdio::null())
             .stderr(Stdio::null())

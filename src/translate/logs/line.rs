@@ -30,7 +30,9 @@ impl<'a> Line<'a> {
     /// The line that a record is: as the text or the map in its body, or as its attributes.
     pub(super) fn of(record: &LogRecord<'a>) -> Option<Self> {
         match record.body {
-            AnyValue::String(_) => record.body.as_str().and_then(Line::text).or_else(|| Line::attributes(record)),
+            AnyValue::String(_) => {
+                record.body.as_str().and_then(Line::text).or_else(|| Line::attributes(record))
+            }
             AnyValue::KvList(map) if map.values().count() == KEYS.len() => Line::map(map.values()),
             _ => Line::attributes(record),
         }

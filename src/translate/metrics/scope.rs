@@ -257,6 +257,7 @@ impl<'s, 'x, 'a> ScopeWriter<'s, 'x, 'a> {
     /// Adds up what became one series.
     fn sums(&mut self, target: &Target, source: &Metric<'_>, points: Vec<Point>) -> Vec<Point> {
         let temporality = temporality(source.data.as_ref());
+        let before = points.len();
         let (points, outcome) = match target.instrument {
             // A value of now cannot be added to another, and one label set is one process.
             Instrument::Gauge | Instrument::UpDownCounter => return points,
@@ -269,6 +270,23 @@ impl<'s, 'x, 'a> ScopeWriter<'s, 'x, 'a> {
         self.report.counts.add_many(Rule::Merged, outcome.merged);
         self.report.drop(Reason::TooManySeries, outcome.refused);
         self.report.drop(Reason::OutOfOrder, outcome.late);
+        if points.len() != before
+            && let Some(explain) = self.report.explain.as_mut()
+        {
+            let [before, after] = [before, points.len()].map(|n| AnyValue::Int(n as i64));
+            let span = target.name_in(self.settings.profile);
+            let (signal, rule, target) = (Signal::Metrics, Rule::Merged.as_str(), "points");
+            explain.change(&Change {
+                signal,
+                trace_id: &[],
+                span_id: &[],
+                span,
+                rule,
+                target,
+                before,
+                after,
+            });
+        }
         points
     }
 

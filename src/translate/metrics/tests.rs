@@ -73,11 +73,8 @@ impl Explain for Heard {
     }
 }
 
-#[test]
-fn a_listener_hears_of_every_name_attribute_value_and_omission() {
-    let page = "# TYPE modelmuxer_router_selected_cost_estimate_usd_sum_total counter\n\
-        modelmuxer_router_selected_cost_estimate_usd_sum_total{model=\"openai:gpt-4o\",route=\"chat\"} 58\n\
-        # TYPE modelmuxer_active_connections gauge\nmodelmuxer_active_connections 0\n";
+/// What a listener hears of the translation of a page.
+fn told(page: &str) -> Vec<String> {
     let mut scraper = Scraper::new(TargetInfo::default(), PageLimits::default());
     let otlp = scraper.page(page.as_bytes(), None, 1_795_462_500_000_000_000).unwrap();
     let batch = Batch::new(Signal::Metrics, otlp, Arc::new(Origin::default()), Default::default()).unwrap();
@@ -86,6 +83,17 @@ fn a_listener_hears_of_every_name_attribute_value_and_omission() {
     let heard = Heard::default();
     translator.explain(Box::new(heard.clone()));
     translator.process(batch, Instant::now(), &mut |_| ());
+    let lines = heard.0.lock().unwrap();
+    lines.clone()
+}
+
+#[test]
+fn a_listener_hears_of_every_name_attribute_value_and_omission() {
+    let page = "# TYPE modelmuxer_router_selected_cost_estimate_usd_sum_total counter\n\
+        modelmuxer_router_selected_cost_estimate_usd_sum_total{model=\"openai:gpt-4o\",route=\"chat\"} 58\n\
+        # TYPE modelmuxer_active_connections gauge\nmodelmuxer_active_connections 0\n\
+        # TYPE modelmuxer_policy_redactions_total counter\n\
+        modelmuxer_policy_redactions_total{pii_type=\"jwt\"} NaN\n";
     let cost = "modelmuxer_router_selected_cost_estimate_usd_sum_total";
     let series = format!("{cost}{{model=\"openai:gpt-4o\",route=\"chat\"}}");
     let expected = [
@@ -98,6 +106,23 @@ fn a_listener_hears_of_every_name_attribute_value_and_omission() {
         format!("{series} M.attribute modelmuxer.route.name: - -> chat"),
         format!("{series} M.estimated_cost value: 58 -> 0.058"),
         "modelmuxer_active_connections{} M.fake_zero item: - -> -".to_owned(),
+        "modelmuxer_policy_redactions_total{pii_type=\"jwt\"} M.invalid_value item: - -> -".to_owned(),
     ];
-    assert_eq!(*heard.0.lock().unwrap(), expected);
+    assert_eq!(told(page), expected);
+}
+
+#[test]
+fn a_listener_hears_how_many_points_became_how_many() {
+    let hit =
+        |path: &str| format!("http_requests_total{{method=\"GET\",route=\"{path}\",status=\"404\"}} 1\n");
+    let page = format!(
+        "# TYPE http_requests_total counter\n{}{}# TYPE modelmuxer_active_connections gauge\n\
+         modelmuxer_active_connections 0\n",
+        hit("/a"),
+        hit("/b")
+    );
+    let lines = told(&page);
+    assert_eq!(lines.last().map(String::as_str), Some("modelmuxer.http.requests M.merged points: 2 -> 1"));
+    let route = "http_requests_total{method=\"GET\",route=\"/a\",status=\"404\"} M.attribute http.route: - -> _unmatched";
+    assert!(lines.iter().any(|l| l == route), "{lines:#?}");
 }

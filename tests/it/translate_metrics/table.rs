@@ -1,8 +1,10 @@
 //! The table itself: names, units and instruments hold what the conventions ask of them.
 
+use muxbridge::translate::explain::Rule;
 use muxbridge::translate::metrics::MetricOptions;
 use muxbridge::translate::metrics::table::{Convert, Instrument, Kind, ROWS, Scale, State};
 use muxbridge::translate::profile::Profile;
+use muxbridge_core::Signal;
 use std::collections::BTreeMap;
 
 /// The UCUM units that metrics of the conventions have; annotations in braces are checked for their form.
@@ -92,5 +94,35 @@ fn instruments_fit_the_kind_of_their_source_and_live_rows_say_what_becomes_of_ea
         });
         assert!(always || row.keep || row.otherwise.is_some(), "{} could vanish uncounted", row.source);
         assert_eq!(row.targets.is_empty(), row.state != State::Live, "{}", row.source);
+    }
+}
+
+#[test]
+fn the_documentation_names_every_family_target_unit_rule_and_option() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/translation.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let named =
+        |what: &str| assert!(text.contains(&format!("`{what}`")), "{what} is not in docs/translation.md");
+    for row in ROWS {
+        named(row.source);
+        for target in row.targets {
+            Profile::ALL.iter().for_each(|profile| named(target.name_in(*profile)));
+            let line = text.lines().find(|l| l.contains(&format!("| `{}` |", target.name))).unwrap();
+            assert!(line.contains(&format!("| `{}` |", target.unit)), "{line}");
+        }
+    }
+    for rule in Rule::ALL.iter().filter(|rule| rule.signal() != Signal::Traces) {
+        named(rule.as_str());
+    }
+    let schema = muxbridge_core::config::schema::<muxbridge::processors::modelmuxer::Options>();
+    let keys = |at: &str| -> Vec<String> {
+        let properties = schema.pointer(at).unwrap().as_object().unwrap();
+        properties.keys().cloned().collect()
+    };
+    for key in keys("/properties") {
+        assert!(text.contains(&format!("`{key}`")) || text.contains(&format!("    {key}:")), "{key}");
+    }
+    for key in keys("/$defs/MetricOptions/properties").iter().chain(&keys("/$defs/LogOptions/properties")) {
+        assert!(text.contains(&format!("      {key}: ")), "{key}");
     }
 }
