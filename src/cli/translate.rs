@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// The arguments.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// What to show: newrelic-trace, zipkin, a kind of exporter (otlp, statsd, datadog, newrelic and so on, see
+    /// What to show: newrelic-trace, zipkin, a kind of exporter (otlp, statsd, datadog, newrelic, prometheus, ...; see
     /// `muxbridge components`), or the id of an exporter in the configuration file.
     #[arg(long, value_name = "DESTINATION", default_value = "otlp")]
     to: String,
