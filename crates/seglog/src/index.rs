@@ -85,13 +85,13 @@ pub struct Stats {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     pub(crate) segments: BTreeMap<u64, Segment>,
-    /// The one that grows.
-    pub(crate) active: Option<u64>,
     /// What has been committed.
     pub(crate) end: Position,
     pub(crate) cursors: BTreeMap<String, Cursor>,
     pub(crate) dirty: bool,
     pub(crate) checkpoints: BTreeMap<u16, Bytes>,
+    /// The newest checkpoints stand in this segment and later ones. Also the one that grows is among them.
+    pub(crate) keep_from: u64,
     /// Segments to delete once the cursors are stored.
     pub(crate) doomed: Vec<u64>,
     pub(crate) wakers: Vec<Waker>,
@@ -136,7 +136,8 @@ impl Index {
                 // The file stays, because it holds the checkpoints; its records do not.
                 self.lose_until(segment.end);
             }
-            if last || self.active == Some(number) || !(over || old) {
+            let kept = number >= self.keep_from;
+            if last || kept || !(over || old) {
                 return;
             }
             self.lose_until(segment.end);
@@ -148,13 +149,10 @@ impl Index {
 
     /// Removes segments that no stored cursor needs.
     pub(crate) fn free(&mut self, floor: u64) {
-        // Until the first commit after opening, the newest checkpoints may stand in an older segment.
-        if self.active.is_none() && !self.checkpoints.is_empty() {
-            return;
-        }
         while self.segments.len() > 1 {
             let Some((&number, segment)) = self.segments.first_key_value() else { return };
-            if segment.end.lsn > floor || self.active == Some(number) {
+            let kept = number >= self.keep_from;
+            if segment.end.lsn > floor || kept {
                 return;
             }
             self.segments.remove(&number);

@@ -2,6 +2,7 @@
 //!
 //! See the README of this crate for the format and the guarantees.
 
+mod commit;
 mod cursors;
 pub mod format;
 mod index;

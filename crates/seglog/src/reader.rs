@@ -1,8 +1,9 @@
 //! Reads records from a cursor on, a window of a segment at a time.
 
+use crate::commit::Shared;
 use crate::format::{Kind, Position};
 use crate::index::Segment;
-use crate::log::{Shared, segment_name};
+use crate::log::segment_name;
 use crate::options::Error;
 use crate::scan::{Found, Scanner};
 use crate::ticket::lock;

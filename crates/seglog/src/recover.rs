@@ -38,6 +38,8 @@ pub(crate) struct Recovered {
     pub(crate) segments: BTreeMap<u64, Segment>,
     pub(crate) checkpoints: BTreeMap<u16, Bytes>,
     pub(crate) next_index: u64,
+    /// The oldest segment that a checkpoint was taken from.
+    pub(crate) checkpoints_from: u64,
     pub(crate) report: Recovery,
     /// A file that could not be opened for a reason that is not damage: no descriptors, no permission.
     pub(crate) refused: Option<Error>,
@@ -248,6 +250,7 @@ fn collect_checkpoints(vfs: &dyn Vfs, dir: &Path, out: &mut Recovered) {
         for (slot, blob) in here {
             out.checkpoints.entry(slot).or_insert(blob);
         }
+        out.checkpoints_from = number;
         missing = segment.carried.saturating_sub(inherited);
         if missing == 0 {
             break;

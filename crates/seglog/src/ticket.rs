@@ -1,7 +1,7 @@
 //! What is appended, and the promise that it will be durable.
 
+use crate::commit::Shared;
 use crate::format::Position;
-use crate::log::Shared;
 use crate::options::{Committer, Error};
 use bytes::Bytes;
 use std::fmt;

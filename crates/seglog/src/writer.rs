@@ -1,10 +1,11 @@
 //! The segment that grows: encoding, one write and one sync for many groups, and what happens when that fails.
 
+use crate::commit::Shared;
 use crate::format::{
     self, Kind, Position, RecordHeader, SECTOR, SEGMENT_HEADER_BYTES, SegmentHeader, record_bytes, sectors,
 };
 use crate::index::Segment;
-use crate::log::{Shared, segment_name};
+use crate::log::segment_name;
 use crate::options::Error;
 use crate::ticket::{Group, Receipt, lock};
 use crate::vfs::{Mode, VfsFile, write_all};
@@ -210,7 +211,6 @@ impl Writer {
         // Gives the reserved rest back. If that fails or is lost, the rest costs space and nothing else.
         let cut = active.file.set_len(active.offset).is_ok();
         let mut index = lock(&shared.index);
-        index.active = None;
         if let Some(segment) = index.segments.get_mut(&active.header.index) {
             if cut {
                 segment.bytes = active.offset;
@@ -236,7 +236,7 @@ fn publish(shared: &Shared, active: &Active, end: Position, groups: &[&Group], l
     let SegmentHeader { index: number, salt, first, durable, carried, .. } = active.header;
     let (limit, bytes) = (active.offset, active.capacity);
     index.segments.insert(number, Segment { salt, first, end, limit, bytes, last_ms: now, durable, carried });
-    index.active = Some(number);
+    index.keep_from = number;
     index.end = end;
     for (slot, blob) in groups.iter().flat_map(|g| &g.checkpoints) {
         index.checkpoints.insert(*slot, blob.clone());
