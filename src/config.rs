@@ -14,7 +14,7 @@ use crate::registry::Registry;
 use muxbridge_core::config::{Problems, parse, suggest, unknown_key};
 use muxbridge_core::{ErasedExporter, ErasedProcessor, ErasedReceiver, Signal};
 use serde_json::{Map, Value};
-pub(crate) use service::{AdminSettings, BatchProcessor, LogFormat, Service};
+pub(crate) use service::{AdminSettings, BatchProcessor, Durability, LogFormat, Service};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A checked configuration: everything in it can be built.

@@ -2,13 +2,19 @@
 //!
 //! Each worker is a thread with a runtime of its own. It has its own listeners and processors, so that a batch stays
 //! on the core that read it until it is queued for its destinations.
+//!
+//! With a data directory the queues are in logs on the disk, and an acknowledgement waits for them: `journal` has the logs,
+//! `tail` the place of one destination in one.
 
 mod circuit;
 mod delivery;
 mod entry;
 pub(crate) mod graph;
+pub(crate) mod journal;
+mod keeper;
 mod lane;
 pub(crate) mod settings;
+mod tail;
 pub(crate) mod tap;
 
 pub(crate) use delivery::Health;

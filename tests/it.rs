@@ -9,6 +9,7 @@
 mod it {
     mod allocations;
     mod demo;
+    mod durable;
     mod examples;
     mod malformed;
     mod program;

@@ -103,6 +103,8 @@ fn configuration(
     let service = &mut found.tree["service"];
     service["admin"] = json!({ "enabled": true, "endpoint": admin.to_string() });
     service["workers"] = json!(1);
+    // A recording is nothing to keep.
+    service["durability"] = json!("memory");
     // Between the numbers there is room for what went wrong, and for no more unless it is asked for.
     if variables("LOG_LEVEL").is_none() {
         service["telemetry"] = json!({ "logs": { "level": "warn" } });

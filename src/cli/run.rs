@@ -1,15 +1,16 @@
 //! `muxbridge run`: from a configuration to a running bridge, and back to nothing after a signal.
 
 use super::{ConfigArgument, Failure, exit, say, variables};
-use crate::config::{Config, environment};
+use crate::config::{Config, Service, environment};
 use crate::pipeline::graph::Graph;
+use crate::pipeline::journal::place::{Choice, writable};
 use crate::pipeline::tap::Tap;
 use crate::registry::Registry;
 use crate::telemetry::admin::{self, Admin};
 use crate::telemetry::logs::LogSettings;
 use crate::telemetry::spans::Spans;
 use muxbridge_core::config::Problems;
-use muxbridge_core::{BuildError, Clock, Counters, Stop};
+use muxbridge_core::{BuildError, Clock, Counters, Stop, names};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,19 +48,7 @@ pub(super) fn bridge<F: Future<Output = ()>>(
     let logs = LogSettings::new(&config.service, &variables).map_err(|e| Failure::new(exit::CONFIG, e))?;
     let (layer, spans) = Spans::new(&config.service).map_err(unavailable)?.unzip();
     logs.install(layer).map_err(unavailable)?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-    for pipeline in &config.pipelines {
-        tracing::info!(
-            pipeline = pipeline.id,
-            receivers = pipeline.receivers.join(","),
-            processors = pipeline.processors.join(","),
-            exporters = pipeline.exporters.join(","),
-            "pipeline"
-        );
-    }
-
+    tell(&config);
     let (counters, clock, stopping) = (Counters::new(), Clock::system(), Stop::new());
     let settings = config.service.admin.clone();
     let address = admin::address(&settings, &variables).map_err(|e| Failure::new(exit::CONFIG, e))?;
@@ -67,7 +56,9 @@ pub(super) fn bridge<F: Future<Output = ()>>(
     let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let shown = listener.is_some() && settings.pipeline_metrics;
     let tap = shown.then(|| Arc::new(Tap::new(&counters, &clock)));
-    let graph = Graph::build(config, &counters, &clock, tap.as_ref()).map_err(unavailable)?;
+    let choice = durability(&config.service, &counters)?;
+    let place = choice.place.as_ref();
+    let graph = Graph::build(config, &counters, &clock, tap.as_ref(), place).map_err(unavailable)?;
     let admin = listener.map(|listener| {
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "admin port: /health /ready /metrics");
@@ -112,4 +103,33 @@ pub(super) fn bridge<F: Future<Output = ()>>(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Logs what is odd, and the pipelines.
+fn tell(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    for pipeline in &config.pipelines {
+        tracing::info!(
+            pipeline = pipeline.id,
+            receivers = pipeline.receivers.join(","),
+            processors = pipeline.processors.join(","),
+            exporters = pipeline.exporters.join(","),
+            "pipeline"
+        );
+    }
+}
+
+/// What is done with accepted data; for the log, and for `/metrics`.
+fn durability(service: &Service, counters: &Counters) -> Result<Choice, Failure> {
+    let choice = Choice::new(service, &variables, &writable).map_err(|e| Failure::new(exit::CONFIG, e))?;
+    counters.get(names::DURABILITY, &[("durability", choice.durability())]).set(1);
+    tracing::info!(
+        durability = choice.durability(),
+        directory = choice.place.as_ref().map(|place| place.directory.display().to_string()),
+        why = choice.why,
+        "what an acknowledgement means"
+    );
+    Ok(choice)
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// `service`, without its pipelines.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -17,8 +18,44 @@ pub(crate) struct Service {
     pub(crate) workers: usize,
     /// How long to deliver what is queued after SIGTERM. Default 10s.
     pub(crate) shutdown_timeout: GoDuration,
+    /// What an acknowledgement means. Default: `fsync` where there is a data directory, else `memory`.
+    pub(crate) durability: Option<Durability>,
+    /// Where accepted data is kept until it is delivered. Default: STATE_DIRECTORY, which systemd sets, else
+    /// /var/lib/muxbridge if it exists and can be written to.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// How much the data directory may hold, and for how long.
+    pub(crate) storage: Storage,
     /// Our own logs and spans.
     pub(crate) telemetry: Telemetry,
+}
+
+/// What an acknowledgement means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Durability {
+    /// Synced to the disk: survives a power cut.
+    Fsync,
+    /// Handed to the operating system: survives the death of the process.
+    Os,
+    /// In memory: lost with the process.
+    Memory,
+}
+
+/// `service.storage`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Storage {
+    /// Mebibytes in the data directory, shared evenly by its logs (one for each signal, one for open traces). Default
+    /// 10240.
+    pub(crate) max_size_mib: u64,
+    /// Age at which data that no destination took is given up. Default 0: never.
+    pub(crate) max_age: GoDuration,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Storage { max_size_mib: 10_240, max_age: GoDuration::from_secs(0) }
+    }
 }
 
 impl Default for Service {
@@ -27,6 +64,9 @@ impl Default for Service {
             admin: AdminSettings::default(),
             workers: 0,
             shutdown_timeout: GoDuration::from_secs(10),
+            durability: None,
+            data_dir: None,
+            storage: Storage::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -144,6 +184,12 @@ impl Service {
         if !(0.0..=1.0).contains(&self.telemetry.traces.sampling_ratio) {
             let ratio = self.telemetry.traces.sampling_ratio;
             problems.add("telemetry.traces.sampling_ratio", format!("{ratio} is not between 0 and 1"));
+        }
+        if self.storage.max_size_mib == 0 {
+            problems.add("storage.max_size_mib", "0 is not possible; write at least 1");
+        }
+        if self.durability == Some(Durability::Memory) && self.data_dir.is_some() {
+            problems.add("data_dir", "is not used with durability: memory; delete one of the two");
         }
         if self.workers > 256 {
             problems.add("workers", format!("{} is more than 256", self.workers));

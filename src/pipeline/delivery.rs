@@ -1,7 +1,7 @@
 //! Takes batches from a lane to the exporter: splitting, retry with backoff, counting.
 
 use super::circuit::Permit;
-use super::lane::Lane;
+use super::lane::{Lane, Taken};
 use super::settings::RetryOnFailure;
 use muxbridge_core::{Batch, Delivered, DynExporter, ExportError, Stop};
 use std::collections::VecDeque;
@@ -57,12 +57,21 @@ impl Delivery {
     /// Delivers until the lane is closed and empty.
     pub(crate) async fn run(self) {
         let mut random = fastrand::Rng::with_seed(self.seed);
-        while let Some(batch) = self.lane.pop().await {
+        while let Some(Taken { batch, claim }) = self.lane.pop().await {
             let mut parts: VecDeque<Batch> = self.fit(&batch).into();
+            let mut whole = true;
             while let Some(part) = parts.pop_front() {
-                for smaller in self.deliver(part, &mut random).await.into_iter().rev() {
-                    parts.push_front(smaller);
+                let items = part.items() as u64;
+                match self.deliver(part, &mut random).await {
+                    Some(smaller) => smaller.into_iter().rev().for_each(|part| parts.push_front(part)),
+                    None => {
+                        whole = false;
+                        self.lane.leave(items);
+                    }
                 }
+            }
+            if whole {
+                self.lane.finish(claim);
             }
         }
     }
@@ -78,8 +87,8 @@ impl Delivery {
         split(batch, items, bytes)
     }
 
-    /// Sends one batch until it is delivered or dropped; the parts of it if it is too large.
-    async fn deliver(&self, batch: Batch, random: &mut fastrand::Rng) -> Vec<Batch> {
+    /// Sends one batch until it is delivered or dropped; the parts of it if it is too large, `None` if it was abandoned.
+    async fn deliver(&self, batch: Batch, random: &mut fastrand::Rng) -> Option<Vec<Batch>> {
         let counts = &self.lane.counts;
         let items = batch.items() as u64;
         let began = Instant::now();
@@ -87,10 +96,7 @@ impl Delivery {
         loop {
             let attempted = tokio::select! {
                 attempted = self.attempt(&batch, attempt) => attempted,
-                () = self.abandon.wait() => {
-                    counts.drop_queued("shutdown", items);
-                    return Vec::new();
-                }
+                () = self.abandon.wait() => return None,
             };
             let (permit, result) = attempted;
             let (after, error) = match result {
@@ -98,20 +104,20 @@ impl Delivery {
                     permit.answered();
                     self.health.ok(&self.id);
                     self.delivered(items, delivered);
-                    return Vec::new();
+                    return Some(Vec::new());
                 }
                 Err(ExportError::Retryable { after, source }) => (after, source.to_string()),
                 Err(ExportError::TooLarge { source }) => {
                     permit.answered();
                     if items > 1 {
-                        return split(&batch, batch.items().div_ceil(2), usize::MAX);
+                        return Some(split(&batch, batch.items().div_ceil(2), usize::MAX));
                     }
-                    return self.give_up("too_large", items, &source.to_string());
+                    return self.gave_up("too_large", items, &source.to_string());
                 }
                 Err(ExportError::Permanent { reason, source }) => {
                     permit.answered();
                     self.health.failed(&self.id, &source.to_string());
-                    return self.give_up(reason, items, &source.to_string());
+                    return self.gave_up(reason, items, &source.to_string());
                 }
             };
             permit.failed(self.delay(self.lane.circuit.failures(), after, random));
@@ -121,16 +127,13 @@ impl Delivery {
             // hold back the others for longer each time.
             let delay = self.delay(attempt, after, random);
             if !self.retry.enabled || (limit > Duration::ZERO && began.elapsed() + delay > limit) {
-                return self.give_up("retries_exhausted", items, &error);
+                return self.gave_up("retries_exhausted", items, &error);
             }
             attempt += 1;
             counts.retries.add(1);
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
-                () = self.abandon.wait() => {
-                    counts.drop_queued("shutdown", items);
-                    return Vec::new();
-                }
+                () = self.abandon.wait() => return None,
             }
         }
     }
@@ -176,7 +179,7 @@ impl Delivery {
         counts.sent.add(items - rejected - omitted);
     }
 
-    fn give_up(&self, reason: &str, items: u64, error: &str) -> Vec<Batch> {
+    fn gave_up(&self, reason: &str, items: u64, error: &str) -> Option<Vec<Batch>> {
         tracing::warn!(
             exporter = self.id,
             signal = self.lane.signal.as_str(),
@@ -186,7 +189,7 @@ impl Delivery {
             "dropped"
         );
         self.lane.counts.drop_queued(reason, items);
-        Vec::new()
+        Some(Vec::new())
     }
 
     /// Exponential, varied at random, and never shorter than what the destination asked for.

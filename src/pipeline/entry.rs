@@ -1,20 +1,38 @@
 //! What a receiver hands its batches to: the processors of each pipeline, then the fanout.
 
+use super::journal::Journal;
+use super::journal::ledger::{Ledger, Target};
+use super::journal::record;
 use super::lane::Destination;
 use super::tap::Tap;
-use muxbridge_core::{Batch, BoxFuture, Consumer, Processor, Refused, Signal};
+use muxbridge_core::{Batch, BoxFuture, Consumer, Holding, Processor, Refused, Signal};
+use muxbridge_seglog::Position;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// One pipeline on one worker.
 pub(crate) struct Chain {
+    pub(crate) id: String,
     pub(crate) signal: Signal,
     pub(crate) receivers: Vec<String>,
     pub(crate) processors: Mutex<Vec<Box<dyn Processor>>>,
     pub(crate) destinations: Vec<Arc<Destination>>,
     /// Shows metrics on the admin port, if it is to.
     pub(crate) tap: Option<Arc<Tap>>,
+    /// Where batches are stored before they are acknowledged; `None`: in memory alone.
+    pub(crate) durable: Option<Durable>,
 }
+
+/// The logs, and what this chain has in them that is not safe yet.
+#[derive(Clone)]
+pub(crate) struct Durable {
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) ledger: Arc<Ledger>,
+}
+
+/// Appends that are waited for: whether each is stored.
+pub(crate) type Appends = Vec<oneshot::Receiver<bool>>;
 
 impl Chain {
     /// Whether no destination has room for this signal.
@@ -22,31 +40,94 @@ impl Chain {
         self.destinations.iter().filter_map(|d| d.lane(self.signal)).all(|lane| lane.is_full())
     }
 
-    fn process(&self, batch: Batch, now: Instant) {
+    /// Whether it cannot be stored now.
+    fn is_stuck(&self) -> bool {
+        self.durable.as_ref().is_some_and(|d| d.ledger.is_failing() || d.journal.intake.is_nearly_full())
+    }
+
+    /// What must be stored before the batch may be acknowledged; nothing if batches are in memory alone.
+    fn process(&self, batch: Batch, now: Instant) -> Appends {
+        match &self.durable {
+            Some(durable) => self.accept(durable, batch, now, None),
+            None => {
+                let mut processors = self.processors.lock().unwrap_or_else(PoisonError::into_inner);
+                process(&mut processors, batch, now, &mut |batch| self.fan_out(batch, now));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Processes a batch that stands at `stored` in the intake log already.
+    pub(crate) fn replay(&self, batch: Batch, now: Instant, stored: Position) -> Appends {
+        self.durable.as_ref().map(|d| self.accept(d, batch, now, Some(stored))).unwrap_or_default()
+    }
+
+    fn accept(&self, durable: &Durable, batch: Batch, now: Instant, stored: Option<Position>) -> Appends {
+        let now = durable.ledger.stamp(now);
+        let mut emitted = Vec::new();
         let mut processors = self.processors.lock().unwrap_or_else(PoisonError::into_inner);
-        process(&mut processors, batch, now, &mut |batch| self.fan_out(batch, now));
+        process(&mut processors, batch.clone(), now, &mut |batch| emitted.push(batch));
+        let held = holding(&processors).is_some_and(|h| h.newest >= now);
+        drop(processors);
+        let mut appends = Vec::new();
+        match stored {
+            // Until what it became is stored, it is needed there.
+            Some(_) => durable.ledger.hold(now, stored),
+            None if held => {
+                durable.ledger.hold(now, None);
+                let target = Target::Intake(Arc::clone(&durable.journal), now);
+                appends.push(durable.ledger.store(target, record::encode(&self.id, &batch)));
+            }
+            None => {}
+        }
+        appends.extend(emitted.into_iter().filter_map(|batch| self.store(durable, &batch)));
+        appends
+    }
+
+    /// Stores what left the processors.
+    fn store(&self, durable: &Durable, batch: &Batch) -> Option<oneshot::Receiver<bool>> {
+        if let Some(tap) = &self.tap {
+            tap.take(batch);
+        }
+        let outbound = durable.journal.outbound(batch.signal()).filter(|_| batch.items() > 0)?;
+        Some(durable.ledger.store(Target::Outbound(Arc::clone(outbound)), record::encode(&self.id, batch)))
     }
 
     /// Lets out what has been held back long enough.
     pub(crate) fn tick(&self, now: Instant) {
-        self.each(now, |processor, emit| processor.tick(now, emit));
+        // What failed before is older than what leaves now.
+        self.durable.iter().for_each(|d| drop(d.ledger.retry()));
+        let _ = self.each(now, |processor, emit| processor.tick(now, emit));
+        self.settle();
     }
 
     /// Lets out everything that is held back.
-    pub(crate) fn flush(&self, now: Instant) {
-        self.each(now, |processor, emit| processor.flush(emit));
+    pub(crate) fn flush(&self, now: Instant) -> Appends {
+        self.each(now, |processor, emit| processor.flush(emit))
     }
 
-    fn each(&self, now: Instant, call: impl Fn(&mut dyn Processor, &mut dyn FnMut(Batch))) {
+    /// Notes what is safe by now.
+    pub(crate) fn settle(&self) {
+        if let Some(durable) = &self.durable {
+            let processors = self.processors.lock().unwrap_or_else(PoisonError::into_inner);
+            durable.ledger.settle(holding(&processors));
+        }
+    }
+
+    fn each(&self, now: Instant, call: impl Fn(&mut dyn Processor, &mut dyn FnMut(Batch))) -> Appends {
+        let mut appends = Vec::new();
+        let mut out = |batch: Batch| match &self.durable {
+            Some(durable) => appends.extend(self.store(durable, &batch)),
+            None => self.fan_out(batch, now),
+        };
         let mut processors = self.processors.lock().unwrap_or_else(PoisonError::into_inner);
         for position in 0..processors.len() {
             let (head, later) = processors.split_at_mut(position + 1);
             if let Some(processor) = head.last_mut() {
-                call(&mut **processor, &mut |batch| {
-                    process(later, batch, now, &mut |batch| self.fan_out(batch, now))
-                });
+                call(&mut **processor, &mut |batch| process(later, batch, now, &mut out));
             }
         }
+        appends
     }
 
     fn fan_out(&self, batch: Batch, now: Instant) {
@@ -59,6 +140,13 @@ impl Chain {
             }
         }
     }
+}
+
+fn holding(processors: &[Box<dyn Processor>]) -> Option<Holding> {
+    processors
+        .iter()
+        .filter_map(|p| p.holds())
+        .reduce(|a, b| Holding { oldest: a.oldest.min(b.oldest), newest: a.newest.max(b.newest) })
 }
 
 /// Passes a batch through processors, one after the other.
@@ -79,20 +167,36 @@ pub(crate) struct Entry {
     pub(crate) chains: Vec<Arc<Chain>>,
 }
 
+/// What a receiver is told when there is no room.
+const BUSY: Refused = Refused::Busy { retry_after: Duration::from_secs(5) };
+
 impl Consumer for Entry {
     fn consume(&self, batch: Batch) -> BoxFuture<'_, Result<(), Refused>> {
         let mut takers = self.chains.iter().filter(|c| c.signal == batch.signal()).peekable();
         let result = if takers.peek().is_none() {
             Err(Refused::NotConfigured)
-        } else if takers.clone().all(|chain| chain.is_full()) {
+        } else if takers.clone().all(|chain| chain.is_full()) || takers.clone().any(|chain| chain.is_stuck())
+        {
             // One destination that is down must not stop the others, so that only a bridge with no room at all
             // refuses; a destination without room counts what it misses.
-            Err(Refused::Busy { retry_after: Duration::from_secs(5) })
+            Err(BUSY)
         } else {
             let now = tokio::time::Instant::now().into_std();
-            takers.for_each(|chain| chain.process(batch.clone(), now));
-            Ok(())
+            Ok(takers.flat_map(|chain| chain.process(batch.clone(), now)).collect::<Appends>())
         };
-        Box::pin(std::future::ready(result))
+        match result {
+            Ok(appends) if appends.is_empty() => Box::pin(std::future::ready(Ok(()))),
+            Ok(appends) => Box::pin(async move { if stored(appends).await { Ok(()) } else { Err(BUSY) } }),
+            Err(refused) => Box::pin(std::future::ready(Err(refused))),
+        }
     }
+}
+
+/// Waits for all of them and says whether all were stored.
+pub(crate) async fn stored(appends: Appends) -> bool {
+    let mut all = true;
+    for append in appends {
+        all &= append.await.unwrap_or(false);
+    }
+    all
 }

@@ -1,16 +1,22 @@
 //! Builds what a configuration names and runs it until it is told to stop.
 
 use super::delivery::{Delivery, Health};
-use super::entry::{Chain, Entry};
+use super::entry::{Chain, Durable, Entry, stored};
+use super::journal::Journal;
+use super::journal::ledger::Ledger;
+use super::journal::place::Place;
+use super::keeper::{Keeper, Kept};
 use super::lane::{Destination, Lane};
 use super::settings::{RetryOnFailure, SendingQueue};
+use super::tail::Tail;
 use super::tap::Tap;
 use crate::config::{Config, ExporterConfig, PipelineConfig};
 use muxbridge_core::{
     BuildContext, BuildError, Clock, Counters, DynExporter, Needs, RunReceiver, Signal, Stop, TemporalityNeed,
 };
 use muxbridge_kit::delta::{DeltaState, InitialValue};
-use std::collections::BTreeMap;
+use muxbridge_seglog::vfs::{Vfs, disk::Disk};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -34,6 +40,9 @@ pub(crate) struct Graph {
     workers: Vec<Worker>,
     built: Vec<Built>,
     shutdown_timeout: Duration,
+    /// The logs, if there are any.
+    kept: Option<Kept>,
+    counters: Counters,
 }
 
 /// What is running.
@@ -49,10 +58,12 @@ pub(crate) struct Running {
     flushed: watch::Receiver<usize>,
     delivered: watch::Receiver<usize>,
     deliveries: usize,
+    keeper: Option<Keeper>,
 }
 
 impl Graph {
-    /// Builds everything: opens sockets and files, starts nothing. All metrics go to `tap` too.
+    /// Builds everything: opens sockets and files, starts nothing. All metrics go to `tap` too. With a `place` everything
+    /// accepted is stored there.
     ///
     /// # Errors
     /// The first component that cannot be built, with its id.
@@ -61,12 +72,15 @@ impl Graph {
         counters: &Counters,
         clock: &Clock,
         tap: Option<&Arc<Tap>>,
+        place: Option<&Place>,
     ) -> Result<Self, BuildError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if config.service.workers == 0 { cores } else { config.service.workers };
         let runtimes = (0..count).map(|_| runtime()).collect::<Result<Vec<_>, _>>()?;
         let Config { receivers, processors, exporters, pipelines, service, .. } = config;
         let started = clock.unix_nanos();
+
+        let journal = place.map(|place| open(place, &pipelines, counters)).transpose()?;
 
         let mut built = BTreeMap::new();
         let used = |pick: fn(&PipelineConfig) -> &Vec<String>, id: &str| {
@@ -78,6 +92,11 @@ impl Graph {
                 BuildContext { id: id.clone(), counters: counters.clone(), clock: clock.clone(), worker: 0 };
             built.insert(id.clone(), build_exporter(&id, exporter, &cx, started)?);
         }
+
+        let lanes = match &journal {
+            Some(journal) => follow(journal, built.values(), &pipelines)?,
+            None => Vec::new(),
+        };
 
         let mut workers = Vec::new();
         for (number, runtime) in runtimes.into_iter().enumerate() {
@@ -96,12 +115,18 @@ impl Graph {
                         .iter()
                         .filter_map(|id| processors.get(id).map(|p| p.build(pipeline.signal, &cx(id))));
                     let chosen = pipeline.exporters.iter().filter_map(|id| built.get(id));
+                    let durable = journal.as_ref().map(|journal| Durable {
+                        journal: Arc::clone(journal),
+                        ledger: Ledger::new(counters, &pipeline.id, number),
+                    });
                     Arc::new(Chain {
+                        id: pipeline.id.clone(),
                         signal: pipeline.signal,
                         receivers: pipeline.receivers.clone(),
                         processors: Mutex::new(processors.collect()),
                         destinations: chosen.map(|b| b.destination.clone()).collect(),
                         tap: tap.cloned(),
+                        durable,
                     })
                 })
                 .collect();
@@ -117,8 +142,11 @@ impl Graph {
             drop(_entered);
             workers.push(Worker { runtime, chains, receivers: running });
         }
-        let built = built.into_values().collect();
-        Ok(Graph { workers, built, shutdown_timeout: service.shutdown_timeout.0 })
+        let chains = |worker: &Worker| worker.chains.clone();
+        let kept =
+            journal.map(|journal| Kept { journal, chains: workers.iter().flat_map(chains).collect(), lanes });
+        let (built, counters) = (built.into_values().collect(), counters.clone());
+        Ok(Graph { workers, built, shutdown_timeout: service.shutdown_timeout.0, kept, counters })
     }
 
     /// The destinations with their health, in the order of their ids.
@@ -145,7 +173,12 @@ impl Graph {
                 }
             }
         }
-        let Graph { workers, built, shutdown_timeout } = self;
+        let Graph { workers, built, shutdown_timeout, kept, counters } = self;
+        if let (Some(kept), Some(first)) = (&kept, workers.first()) {
+            let now = std::time::Instant::now();
+            kept.journal.replay(&first.chains, &counters, now);
+        }
+        let keeper = kept.map(Keeper::start).transpose()?;
         let mut threads = Vec::new();
         for (number, (worker, deliveries)) in workers.into_iter().zip(tasks).enumerate() {
             let (intake, flushed, delivered) = (intake.clone(), flushed_in.clone(), delivered_in.clone());
@@ -155,7 +188,17 @@ impl Graph {
                 .map_err(|e| BuildError::new(format!("cannot start a thread: {e}")))?;
             threads.push(thread);
         }
-        Ok(Running { threads, intake, abandon, built, shutdown_timeout, flushed, delivered, deliveries })
+        Ok(Running {
+            threads,
+            intake,
+            abandon,
+            built,
+            shutdown_timeout,
+            flushed,
+            delivered,
+            deliveries,
+            keeper,
+        })
     }
 }
 
@@ -196,7 +239,7 @@ impl Worker {
             }
             while receiving.join_next().await.is_some() {}
             let now = tokio::time::Instant::now().into_std();
-            chains.iter().for_each(|chain| chain.flush(now));
+            stored(chains.iter().flat_map(|chain| chain.flush(now)).collect()).await;
             flushed.send_modify(|n| *n += 1);
             while sending.join_next().await.is_some() {
                 delivered.send_modify(|n| *n += 1);
@@ -235,7 +278,12 @@ impl Running {
             built.exporter.shutdown_dyn().await;
         }
         let threads = std::mem::take(&mut self.threads);
-        let _ = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join()))).await;
+        let keeper = self.keeper.take();
+        let end = move || {
+            threads.into_iter().for_each(|t| drop(t.join()));
+            keeper.into_iter().for_each(Keeper::finish);
+        };
+        let _ = tokio::task::spawn_blocking(end).await;
     }
 }
 
@@ -258,6 +306,46 @@ fn runtime() -> Result<Runtime, BuildError> {
         .enable_all()
         .build()
         .map_err(|e| BuildError::new(format!("cannot start a runtime: {e}")))
+}
+
+fn open(
+    place: &Place,
+    pipelines: &[PipelineConfig],
+    counters: &Counters,
+) -> Result<Arc<Journal>, BuildError> {
+    let disk: Arc<dyn Vfs> = Arc::new(Disk);
+    let signals: BTreeSet<Signal> = pipelines.iter().map(|p| p.signal).collect();
+    let signals: Vec<Signal> = signals.into_iter().collect();
+    Journal::open(&disk, place, &signals, counters).map(Arc::new)
+}
+
+/// Has the queue of every signal that a pipeline brings to a destination follow the log.
+fn follow<'b>(
+    journal: &Journal,
+    built: impl Iterator<Item = &'b Built>,
+    pipelines: &[PipelineConfig],
+) -> Result<Vec<Arc<Lane>>, BuildError> {
+    let mut all = Vec::new();
+    for built in built {
+        let id = &built.destination.id;
+        for lane in &built.destination.lanes {
+            let own = pipelines.iter().filter(|p| p.signal == lane.signal && p.exporters.contains(id));
+            let own: BTreeSet<String> = own.map(|p| p.id.clone()).collect();
+            if let Some(outbound) = journal.outbound(lane.signal).filter(|_| !own.is_empty()) {
+                let tail = Tail::new(outbound, id, own)
+                    .map_err(|e| BuildError::new(format!("exporters.{id}: {e}")))?;
+                lane.follow(tail);
+                all.push(lane.clone());
+            }
+        }
+    }
+    for signal in Signal::ALL {
+        if let Some(outbound) = journal.outbound(signal) {
+            let own: Vec<Arc<Lane>> = all.iter().filter(|lane| lane.signal == signal).cloned().collect();
+            outbound.set_lanes(&own);
+        }
+    }
+    Ok(all)
 }
 
 fn build_exporter(

@@ -1,14 +1,20 @@
-//! The bounded memory queue of one signal of one destination.
+//! The queue of one signal of one destination: bounded in memory, or a place in a log on the disk.
 
 use super::circuit::Circuit;
 use super::delivery::Health;
 use super::settings::{SendingQueue, Sizer};
+use super::tail::{Claim, Tail};
 use muxbridge_core::{Batch, Counter, Counters, Needs, Signal, TemporalityNeed, names};
 use muxbridge_kit::delta::{DeltaState, DeltaStats};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+
+/// Bytes that are read from a log before they are sent.
+const READ_AHEAD: usize = 4 << 20;
+/// How long a log is left alone that could not be read.
+const UNREADABLE: Duration = Duration::from_secs(1);
 
 /// One exporter with a queue for each signal.
 pub(crate) struct Destination {
@@ -66,6 +72,13 @@ impl LaneCounts {
         }
     }
 
+    /// Items that are not for this destination. They are no longer queued.
+    pub(crate) fn omit_queued(&self, rule: &str, items: u64) {
+        self.queued.sub(items);
+        let labels = [("component", self.id.as_str()), ("signal", self.signal.as_str()), ("rule", rule)];
+        self.counters.get(names::OMITTED, &labels).add(items);
+    }
+
     /// Items that leave without being delivered. They are no longer queued.
     pub(crate) fn drop_queued(&self, reason: &str, items: u64) {
         self.queued.sub(items);
@@ -78,11 +91,27 @@ impl LaneCounts {
     }
 }
 
+/// What makes one request.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) batch: Batch,
+    /// For [`Lane::finish`].
+    pub(crate) claim: Claim,
+}
+
+/// What waits, since when, and the number of its record.
+type Waiting = (Batch, Instant, u64);
+
 struct State {
-    waiting: VecDeque<(Batch, Instant)>,
+    /// In memory everything; of a log what has been read ahead, no more than makes one request.
+    waiting: VecDeque<Waiting>,
+    /// Where the rest is, if it is in a log.
+    tail: Option<Tail>,
     items: usize,
     bytes: usize,
     closed: bool,
+    /// Nothing is taken any more; what is left stays in the log.
+    abandoned: bool,
     /// Cumulative to delta, if the destination needs it. It is done when batches leave the queue: a cumulative point
     /// that is dropped because the queue is full costs nothing, as the next one covers it.
     delta: Option<DeltaState>,
@@ -105,8 +134,65 @@ impl Lane {
             settings,
             counts: LaneCounts::new(counters, id, signal),
             circuit: Circuit::default(),
-            state: Mutex::new(State { waiting: VecDeque::new(), items: 0, bytes: 0, closed: false, delta }),
+            state: Mutex::new(State {
+                waiting: VecDeque::new(),
+                tail: None,
+                items: 0,
+                bytes: 0,
+                closed: false,
+                abandoned: false,
+                delta,
+            }),
             changed: Notify::new(),
+        }
+    }
+
+    /// Takes from a log instead of from memory: what is there already is queued.
+    pub(crate) fn follow(&self, tail: Tail) {
+        self.expect(tail.unread_items());
+        self.lock().tail = Some(tail);
+    }
+
+    /// The names of its cursors.
+    pub(crate) fn cursors(&self) -> Vec<String> {
+        self.lock().tail.iter().map(|tail| tail.cursor().to_owned()).collect()
+    }
+
+    /// Items that are about to be stored for it.
+    pub(crate) fn expect(&self, items: u64) {
+        self.counts.enqueued.add(items);
+        self.counts.queued.add(items);
+    }
+
+    /// They were not stored.
+    pub(crate) fn unexpect(&self, items: u64) {
+        self.counts.enqueued.sub(items);
+        self.counts.queued.sub(items);
+    }
+
+    /// There is more in the log.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Records that need not come again.
+    pub(crate) fn finish(&self, claim: Claim) {
+        if let Some(tail) = &mut self.lock().tail {
+            tail.finish(claim);
+        }
+    }
+
+    /// A batch was given up because the program stops: lost, unless a log has it.
+    pub(crate) fn leave(&self, items: u64) {
+        if self.lock().tail.is_none() {
+            self.counts.drop_queued("shutdown", items);
+        }
+    }
+
+    /// Called a few times a second, from a thread that may block.
+    pub(crate) fn upkeep(&self) {
+        if let Some(tail) = &mut self.lock().tail {
+            tail.notice_expired(&self.counts);
         }
     }
 
@@ -117,6 +203,9 @@ impl Lane {
     /// Whether another batch would find no room.
     pub(crate) fn is_full(&self) -> bool {
         let state = self.lock();
+        if let Some(tail) = &state.tail {
+            return state.closed || tail.is_full();
+        }
         let size = match self.settings.sizer {
             Sizer::Requests => state.waiting.len(),
             Sizer::Items => state.items,
@@ -125,7 +214,7 @@ impl Lane {
         state.closed || size >= self.settings.queue_size || state.bytes >= self.settings.max_size_mib << 20
     }
 
-    /// Queues a batch, or drops and counts it if there is no room.
+    /// Queues a batch in memory, or drops and counts it if there is no room.
     pub(crate) fn push(&self, batch: Batch, now: Instant) {
         let items = batch.items() as u64;
         if items == 0 {
@@ -140,19 +229,21 @@ impl Lane {
         let mut state = self.lock();
         state.items += batch.items();
         state.bytes += batch.otlp().len();
-        state.waiting.push_back((batch, now));
+        state.waiting.push_back((batch, now, 0));
         drop(state);
         self.changed.notify_one();
     }
 
     /// Takes what makes one request: at least `min_size` items, or what has waited for `flush_timeout`. `None` when
     /// the lane is closed and empty.
-    pub(crate) async fn pop(&self) -> Option<Batch> {
+    pub(crate) async fn pop(&self) -> Option<Taken> {
         loop {
             let wait = {
                 let mut state = self.lock();
-                let oldest = state.waiting.front().map(|(_, since)| *since);
+                let unreadable = self.fill(&mut state);
+                let oldest = state.waiting.front().map(|(_, since, _)| *since);
                 match oldest {
+                    None if unreadable && !state.closed => Some(UNREADABLE),
                     None if state.closed => {
                         // Wake the next consumer, which has the same to find out.
                         self.changed.notify_one();
@@ -163,11 +254,12 @@ impl Lane {
                         let due = since + self.settings.batch.flush_timeout.0;
                         let now = tokio::time::Instant::now().into_std();
                         if state.closed || state.items >= self.settings.batch.min_size || now >= due {
-                            if let Some(batch) = self.take(&mut state, now) {
-                                if !state.waiting.is_empty() {
-                                    self.changed.notify_one();
-                                }
-                                return Some(batch);
+                            let taken = self.take(&mut state, now);
+                            if !state.waiting.is_empty() || state.tail.as_ref().is_some_and(Tail::has_more) {
+                                self.changed.notify_one();
+                            }
+                            if taken.is_some() {
+                                return taken;
                             }
                             continue;
                         }
@@ -186,11 +278,37 @@ impl Lane {
         }
     }
 
-    fn take(&self, state: &mut State, now: Instant) -> Option<Batch> {
+    /// Reads ahead what makes one request. Says whether the log cannot be read.
+    fn fill(&self, state: &mut State) -> bool {
+        let State { waiting, tail: Some(tail), items, bytes, abandoned, .. } = state else { return false };
+        if *abandoned {
+            return false;
+        }
+        let now = tokio::time::Instant::now().into_std();
+        while *items < self.settings.batch.max_size && *bytes < READ_AHEAD {
+            match tail.next(&self.counts) {
+                Ok(Some((batch, number))) => {
+                    *items += batch.items();
+                    *bytes += batch.otlp().len();
+                    waiting.push_back((batch, now, number));
+                }
+                Ok(None) => return false,
+                Err(error) => {
+                    tracing::warn!(cursor = tail.cursor(), %error, "cannot read what is queued, trying again");
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn take(&self, state: &mut State, now: Instant) -> Option<Taken> {
         let mut group: Vec<Batch> = Vec::new();
+        let first = state.waiting.front().map_or(0, |(_, _, number)| *number);
+        let mut claim = first..first;
         let (mut items, mut bytes) = (0, 0);
         let max_bytes = self.needs.max_request_bytes.unwrap_or(usize::MAX);
-        while let Some((next, _)) = state.waiting.front() {
+        while let Some((next, _, number)) = state.waiting.front() {
             let over =
                 items + next.items() > self.settings.batch.max_size || bytes + next.otlp().len() > max_bytes;
             if over && !group.is_empty() {
@@ -198,12 +316,13 @@ impl Lane {
             }
             items += next.items();
             bytes += next.otlp().len();
-            group.extend(state.waiting.pop_front().map(|(batch, _)| batch));
+            claim.end = number + 1;
+            group.extend(state.waiting.pop_front().map(|(batch, ..)| batch));
         }
         state.items -= items;
         state.bytes -= bytes;
         let batch = join(group)?;
-        let Some(delta) = &mut state.delta else { return Some(batch) };
+        let Some(delta) = &mut state.delta else { return Some(Taken { batch, claim }) };
         let mut stats = DeltaStats::default();
         let converted = delta.convert(&batch, now, &mut stats);
         let left = converted.as_ref().map_or(0, Batch::items);
@@ -216,7 +335,13 @@ impl Lane {
         }
         self.counts.baseline.add(gone.saturating_sub(lost));
         self.counts.queued.sub(gone);
-        converted
+        match converted {
+            Some(batch) => Some(Taken { batch, claim }),
+            None => {
+                state.tail.iter_mut().for_each(|tail| tail.finish(claim.clone()));
+                None
+            }
+        }
     }
 
     /// Takes no more batches; what waits is still delivered.
@@ -226,10 +351,11 @@ impl Lane {
         self.changed.notify_one();
     }
 
-    /// Empties the queue and says how many items were in it.
+    /// Takes nothing any more, empties the queue and says how many items are lost: those that no log has.
     pub(crate) fn abandon(&self) -> u64 {
         let mut state = self.lock();
-        let items = state.items as u64;
+        state.abandoned = true;
+        let items = if state.tail.is_some() { 0 } else { state.items as u64 };
         state.waiting.clear();
         state.items = 0;
         state.bytes = 0;

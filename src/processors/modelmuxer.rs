@@ -9,7 +9,7 @@ use crate::translate::logs::LogTranslator;
 use crate::translate::metrics::MetricTranslator;
 use crate::translate::scrub::{ScrubCounters, ScrubCounts, Scrubber};
 use muxbridge_core::config::Problems;
-use muxbridge_core::{Batch, BuildContext, Processor, ProcessorFactory, ProcessorKind, Signal};
+use muxbridge_core::{Batch, BuildContext, Holding, Processor, ProcessorFactory, ProcessorKind, Signal};
 pub use options::Options;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -110,6 +110,10 @@ impl Processor for Translator {
         if let Some(metrics) = &mut self.metrics {
             metrics.tick(now, emit);
         }
+    }
+
+    fn holds(&self) -> Option<Holding> {
+        self.traces.as_ref().and_then(Processor::holds)
     }
 
     fn flush(&mut self, emit: &mut dyn FnMut(Batch)) {

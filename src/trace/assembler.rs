@@ -3,7 +3,7 @@
 use super::held::{Group, Held, Requests, SpanId, service};
 use crate::translate::spans::{Role, SCOPE};
 use bytes::Bytes;
-use muxbridge_core::Batch;
+use muxbridge_core::{Batch, Holding};
 use muxbridge_pdata::Writer;
 use muxbridge_pdata::schema::field;
 use muxbridge_pdata::view::{ResourceItems, ScopeItems, Span, SpanKind};
@@ -148,6 +148,11 @@ impl Assembler {
         self.requests.bytes()
     }
 
+    /// The requests that held spans came in with.
+    pub fn holds(&self) -> Option<Holding> {
+        self.requests.holding()
+    }
+
     /// Takes the spans of ModelMuxer out of a batch of traces and returns what is left of it: the batch itself, the
     /// same bytes, if it holds none.
     pub fn take(&mut self, batch: Batch, now: Instant, leave: &mut dyn FnMut(Leaving)) -> Option<Batch> {
@@ -190,7 +195,7 @@ impl Assembler {
     }
 
     fn hold(&mut self, batch: &Batch, now: Instant, leave: &mut dyn FnMut(Leaving)) {
-        let request = self.requests.open(batch.otlp().len());
+        let request = self.requests.open(batch.otlp().len(), now);
         let mut late: Vec<(TraceId, Vec<Held>)> = Vec::new();
         let mut late_index: HashMap<TraceId, usize> = HashMap::new();
         for resource in batch.resources() {

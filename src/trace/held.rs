@@ -2,11 +2,13 @@
 
 use crate::translate::spans::Role;
 use bytes::Bytes;
-use muxbridge_core::Origin;
+use muxbridge_core::{Holding, Origin};
 use muxbridge_pdata::schema::field;
 use muxbridge_pdata::view::{ResourceItems, ScopeItems, Span, StatusCode};
 use muxbridge_pdata::wire::Fields;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A span id.
 pub(super) type SpanId = [u8; 8];
@@ -57,7 +59,7 @@ pub struct Held {
     pub raw: Bytes,
     /// Its resource and scope.
     pub group: Arc<Group>,
-    pub(super) request: usize,
+    pub(super) request: u64,
     pub(super) id: SpanId,
     pub(super) parent: Option<SpanId>,
     pub(super) role: Role,
@@ -67,7 +69,7 @@ pub struct Held {
 }
 
 impl Held {
-    pub(super) fn new(raw: Bytes, group: Arc<Group>, request: usize) -> Self {
+    pub(super) fn new(raw: Bytes, group: Arc<Group>, request: u64) -> Self {
         let span = Span::read(&raw);
         let role = Role::of(span.name);
         let rejected = match role {
@@ -85,9 +87,17 @@ impl Held {
 /// The requests that held spans are slices of: a span of 400 bytes keeps all of its request in memory.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    sizes: Vec<(usize, usize)>,
-    free: Vec<usize>,
+    /// In the order in which they came in.
+    live: BTreeMap<u64, Request>,
+    next: u64,
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct Request {
+    arrived: Instant,
+    bytes: usize,
+    references: usize,
 }
 
 impl Requests {
@@ -98,30 +108,32 @@ impl Requests {
 
     /// A request of `bytes` that nothing refers to yet: for every span [`Requests::hold`], then
     /// [`Requests::release`] once for the caller.
-    pub(super) fn open(&mut self, bytes: usize) -> usize {
+    pub(super) fn open(&mut self, bytes: usize, arrived: Instant) -> u64 {
         self.bytes += bytes;
-        match self.free.pop() {
-            Some(slot) => {
-                self.sizes[slot] = (bytes, 1);
-                slot
-            }
-            None => {
-                self.sizes.push((bytes, 1));
-                self.sizes.len() - 1
-            }
+        let number = self.next;
+        self.next += 1;
+        self.live.insert(number, Request { arrived, bytes, references: 1 });
+        number
+    }
+
+    pub(super) fn hold(&mut self, number: u64) {
+        if let Some(request) = self.live.get_mut(&number) {
+            request.references += 1;
         }
     }
 
-    pub(super) fn hold(&mut self, slot: usize) {
-        self.sizes[slot].1 += 1;
+    pub(super) fn release(&mut self, number: u64) {
+        let Some(request) = self.live.get_mut(&number) else { return };
+        request.references -= 1;
+        if request.references == 0 {
+            self.bytes -= request.bytes;
+            self.live.remove(&number);
+        }
     }
 
-    pub(super) fn release(&mut self, slot: usize) {
-        let (bytes, references) = &mut self.sizes[slot];
-        *references -= 1;
-        if *references == 0 {
-            self.bytes -= *bytes;
-            self.free.push(slot);
-        }
+    /// The oldest and the newest one that spans are held of.
+    pub(super) fn holding(&self) -> Option<Holding> {
+        let ((_, oldest), (_, newest)) = (self.live.first_key_value()?, self.live.last_key_value()?);
+        Some(Holding { oldest: oldest.arrived, newest: newest.arrived })
     }
 }

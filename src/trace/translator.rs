@@ -5,7 +5,7 @@ use super::options::TraceOptions;
 use super::output::Output;
 use crate::translate::explain::{Explain, RuleCounters};
 use crate::translate::spans::{Member, Plan, Report, SpanOptions};
-use muxbridge_core::{Batch, BuildContext, Counter, Processor, Signal, names};
+use muxbridge_core::{Batch, BuildContext, Counter, Holding, Processor, Signal, names};
 use std::time::Instant;
 
 /// Assembles and translates the traces of ModelMuxer. Everything else passes through, byte for byte.
@@ -91,6 +91,10 @@ impl Processor for TraceTranslator {
         self.assembler.tick(now, &mut |leaving| stage.translate(&leaving, emit));
         self.stage.output.emit(emit);
         self.report_buffered();
+    }
+
+    fn holds(&self) -> Option<Holding> {
+        self.assembler.holds()
     }
 
     fn flush(&mut self, emit: &mut dyn FnMut(Batch)) {

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_muxbridge");
+pub(super) const PROGRAM: &str = env!("CARGO_BIN_EXE_muxbridge");
 
 /// A port that was free a moment ago.
-fn port() -> u16 {
+pub(super) fn port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
 }
 
@@ -84,7 +84,7 @@ impl Drop for Bridge {
 }
 
 /// One request over a connection of its own: status and body.
-fn http(port: u16, method: &str, path: &str, kind: &str, body: &[u8]) -> Option<(u16, String)> {
+pub(super) fn http(port: u16, method: &str, path: &str, kind: &str, body: &[u8]) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",

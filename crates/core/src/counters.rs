@@ -40,6 +40,12 @@ pub mod names {
     pub const QUEUED: &str = "muxbridge_exporter_queued";
     /// Bytes waiting for a destination (gauge). Label `component`.
     pub const QUEUED_BYTES: &str = "muxbridge_exporter_queued_bytes";
+    /// What an acknowledgement means (gauge, always 1). Label `durability` (`fsync`, `os`, `memory`).
+    pub const DURABILITY: &str = "muxbridge_durability";
+    /// Batches that could not be written to the data directory and are tried again (gauge). Labels `pipeline`, `worker`.
+    pub const UNSTORED: &str = "muxbridge_storage_waiting";
+    /// Writes to the data directory that failed. Label `log` (`intake`, or the signal).
+    pub const STORE_FAILED: &str = "muxbridge_storage_failed_total";
     /// Spans held back until their trace is complete (gauge). Label `component`.
     pub const TRACES_BUFFERED: &str = "muxbridge_buffered_spans";
     /// Traces, or late parts of one, that left the assembly. Labels `component`, `outcome` (`complete`, `idle`, `expired`,

@@ -26,7 +26,7 @@ pub use factory::{
 };
 pub use muxbridge_pdata::{Limits, Signal, WireError};
 pub use preview::Preview;
-pub use processor::{Processor, ProcessorKind};
+pub use processor::{Holding, Processor, ProcessorKind};
 pub use receiver::{Consumer, Receiver, ReceiverKind};
 pub use stop::Stop;
 

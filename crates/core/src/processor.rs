@@ -7,6 +7,15 @@ use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::time::Instant;
 
+/// The batches of which a processor still holds something, by the `now` of the [`Processor::process`] that brought them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// When the oldest of them came in.
+    pub oldest: Instant,
+    /// When the newest of them came in.
+    pub newest: Instant,
+}
+
 /// Changes batches between a receiver and the exporters. No I/O, no tasks; the clock is an argument.
 pub trait Processor: Any + Send {
     /// Takes a batch and emits what becomes of it: nothing yet, the same batch, another one, several.
@@ -15,6 +24,13 @@ pub trait Processor: Any + Send {
     /// Called about once a second: what was held back long enough leaves here.
     fn tick(&mut self, now: Instant, emit: &mut dyn FnMut(Batch)) {
         let _ = (now, emit);
+    }
+
+    /// What it holds back now; `None` if nothing. Asked after each of the other calls where what a receiver acknowledged must
+    /// survive a crash: the batches from the oldest on are kept on the disk and come again after one. A processor that
+    /// holds something back and does not say so loses it with the process.
+    fn holds(&self) -> Option<Holding> {
+        None
     }
 
     /// Emits everything that is still held back. Called at shutdown, after the last `process`.

@@ -1,0 +1,61 @@
+//! The payload of one record of the logs: which pipeline it belongs to, where it came in, and the OTLP request.
+//!
+//! `version (1 byte: 1) | length (2, little-endian) | pipeline | length (2) | receiver | OTLP`. The signal is the record's
+//! tag.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use muxbridge_core::{Batch, Limits, Origin, Signal};
+use muxbridge_seglog::Append;
+use std::sync::Arc;
+
+const VERSION: u8 = 1;
+
+/// What is appended for a batch of this pipeline.
+pub(crate) fn encode(pipeline: &str, batch: &Batch) -> Append {
+    let receiver = batch.origin().receiver.as_str();
+    let mut out = BytesMut::with_capacity(5 + pipeline.len() + receiver.len() + batch.otlp().len());
+    out.put_u8(VERSION);
+    for text in [pipeline, receiver] {
+        // Ids come from a configuration file; one of 64 KiB is cut, and then belongs to no pipeline.
+        let text = text.as_bytes();
+        let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+        out.put_u16_le(length);
+        out.put_slice(&text[..usize::from(length)]);
+    }
+    out.put_slice(batch.otlp());
+    Append {
+        payload: out.freeze(),
+        items: u32::try_from(batch.items()).unwrap_or(u32::MAX),
+        tag: tag(batch.signal()),
+    }
+}
+
+/// The pipeline and the batch; `None` if a later version wrote it, or it is damaged in a way that its checksum does not tell.
+pub(crate) fn decode(payload: &Bytes, tag: u16) -> Option<(String, Batch)> {
+    let signal = Signal::ALL.into_iter().find(|s| self::tag(*s) == tag)?;
+    if *payload.first()? != VERSION {
+        return None;
+    }
+    let mut at = 1usize;
+    let mut text = || {
+        let length = u16::from_le_bytes(payload.get(at..at + 2)?.try_into().ok()?);
+        let end = at + 2 + usize::from(length);
+        let text = std::str::from_utf8(payload.get(at + 2..end)?).ok()?.to_owned();
+        at = end;
+        Some(text)
+    };
+    let (pipeline, receiver) = (text()?, text()?);
+    let otlp = payload.slice(at..);
+    let origin = Arc::new(Origin { receiver });
+    // Another version of this program may have written it: what it let pass is not taken for granted.
+    let batch = Batch::new(signal, otlp, origin, Limits { items: usize::MAX }).ok()?;
+    Some((pipeline, batch))
+}
+
+fn tag(signal: Signal) -> u16 {
+    match signal {
+        Signal::Traces => 1,
+        Signal::Metrics => 2,
+        Signal::Logs => 3,
+    }
+}
