@@ -4,6 +4,7 @@
 
 mod endpoints;
 mod load;
+mod micro;
 mod payload;
 mod process;
 mod scenario;
@@ -37,6 +38,9 @@ struct Arguments {
     /// Where to write the results as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Time the steps inside instead of the whole program.
+    #[arg(long)]
+    micro: bool,
     /// Run as yardstick X instead: a proxy from the first address to the second.
     #[arg(long, num_args = 2, hide = true)]
     proxy: Option<Vec<SocketAddr>>,
@@ -60,6 +64,9 @@ fn main() -> io::Result<()> {
     if let Some(addresses) = &arguments.proxy {
         let single = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         return single.block_on(yardstick::proxy(addresses[0], addresses[1]));
+    }
+    if arguments.micro {
+        return micro::run(&payload::traces(true), &payload::traces(false), &payload::metrics());
     }
     runtime.block_on(measure(&arguments))
 }

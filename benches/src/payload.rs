@@ -114,7 +114,9 @@ fn span(w: &mut Writer, trace: u64, position: u64, name: &str) {
     }
     w.bytes(5, name.as_bytes());
     w.varint(6, 1);
-    w.fixed64(7, START + trace * 1_000_000 + (3 - position) * 1_000);
+    // The decision comes before the call, as the assembly expects.
+    let began = [1_000, 11_000, 10_000, 0][position as usize];
+    w.fixed64(7, START + trace * 1_000_000 + began);
     w.fixed64(8, START + trace * 1_000_000 + 400_000_000 + position * 1_000);
     let text = |w: &mut Writer, key: &str, value: &str| w.attribute_str(9, key, value);
     let number = |w: &mut Writer, key: &str, value: i64| w.attribute(9, key.as_bytes(), AnyValue::Int(value));

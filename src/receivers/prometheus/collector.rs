@@ -55,7 +55,7 @@ pub struct ScrapeConfig {
     pub bearer_token_file: Option<PathBuf>,
     /// How to talk TLS.
     pub tls_config: PrometheusTls,
-    /// Not denied by serde, because [`check_keys`] has better words for most of them. Values are not kept.
+    /// Not denied by serde, because `check_keys` has better words for most of them. Values are not kept.
     #[serde(flatten)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub others: BTreeMap<String, IgnoredAny>,
