@@ -1,26 +1,40 @@
-//! Batch to request body, in the three formats that New Relic takes. Pure.
+//! Batch to request body, in every format that New Relic takes, and what is derived from spans. Pure.
 
+pub mod apm;
+mod histogram;
+pub(crate) mod id;
 mod json;
 mod limits;
+mod llm;
+mod native;
 mod span;
 mod trace_api;
 mod zipkin;
 
 use bytes::Bytes;
+pub use llm::llm_events;
 use muxbridge_core::Batch;
+pub(crate) use native::split_events;
+pub use native::{event_api, log_api, metric_api};
 use std::collections::BTreeMap;
 
+/// The instrumentation scope of what this exporter derives.
+const SCOPE: &str = "muxbridge";
+
 /// What the user can choose about the encoding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Marks the service for AI Monitoring: the resource attribute `aiEnabledApp="true"`, and the older spelling of two
     /// `gen_ai` attributes next to the current one.
     pub ai_monitoring: bool,
+    /// `service.instance.id` of resources that have none. Without it an id is made for resources that say where they
+    /// run; others keep none.
+    pub service_instance_id: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { ai_monitoring: true }
+        Options { ai_monitoring: true, service_instance_id: None }
     }
 }
 
@@ -80,7 +94,9 @@ mod reason {
     pub(super) const VALUE_TRUNCATED: &str = "value_truncated";
 
     // Of whole items.
+    pub(super) const CUMULATIVE: &str = "cumulative";
     pub(super) const DELTA_GAUGE: &str = "delta_non_monotonic";
+    pub(super) const EVENT_TYPE: &str = "event_type";
     pub(super) const NO_ID: &str = "no_id";
     pub(super) const NO_NAME: &str = "no_name";
     pub(super) const NO_TEMPORALITY: &str = "no_temporality";

@@ -1,20 +1,23 @@
-//! New Relic: OTLP and the Trace API.
+//! New Relic: OTLP, and the Trace, Metric, Log and Event APIs.
 
 mod config;
+mod derived;
 pub mod encode;
+mod gate;
 mod request;
+mod send;
 mod status;
 
-pub use config::{Config, Mode, Region, TraceFormat};
-use encode::{Counts, Options};
-use muxbridge_core::config::{Problems, Secret};
+use config::Target;
+pub use config::{ApmMetrics, Config, Mode, Protocol, Region, TraceFormat};
+use derived::Derived;
+use muxbridge_core::config::Problems;
 use muxbridge_core::{
     Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind, Needs,
     Signal, TemporalityNeed, names,
 };
-use muxbridge_kit::headers::secret_value;
-use muxbridge_kit::http::{ClientOptions, Compression, HttpClient};
-use request::Route;
+use muxbridge_kit::http::{ClientOptions, HttpClient};
+use send::Door;
 
 /// What the registry lists.
 pub const FACTORY: ExporterFactory = ExporterFactory::of::<NewRelic>();
@@ -24,7 +27,8 @@ pub struct NewRelic;
 
 impl ExporterKind for NewRelic {
     const NAME: &'static str = "newrelic";
-    const SUMMARY: &'static str = "sends to New Relic over OTLP, traces also over the Trace API";
+    const SUMMARY: &'static str =
+        "sends to New Relic over OTLP, or over its Trace, Metric, Log and Event APIs";
     const SIGNALS: &'static [Signal] = &Signal::ALL;
     type Config = Config;
     type Exporter = NewRelicExporter;
@@ -42,74 +46,134 @@ impl ExporterKind for NewRelic {
     }
 
     fn build(config: Config, cx: &BuildContext) -> Result<NewRelicExporter, BuildError> {
-        let key = secret_value(&config.license_key)
-            .map_err(|problem| BuildError::new(format!("license_key: {problem}")))?;
-        let route = |signal| -> Result<Route, BuildError> {
-            let uri =
-                config.uri(signal).map_err(|(key, problem)| BuildError::new(format!("{key}: {problem}")))?;
-            let trace_api = config.trace_api(signal);
-            let compression = match config.compression {
-                Compression::None => Compression::None,
-                _ if trace_api.is_some() => Compression::Gzip,
-                chosen => chosen,
-            };
-            let options = Options { ai_monitoring: config.ai_monitoring };
-            Ok(Route { uri, trace_api, compression, options, key: key.clone() })
-        };
-        let routes = [route(Signal::Traces)?, route(Signal::Metrics)?, route(Signal::Logs)?];
+        let client = HttpClient::new(&ClientOptions { timeout: config.timeout.0, tls: config.tls.clone() })?;
+        let door = |target| Door::new(&config, target, &client, cx);
+        let doors =
+            [Signal::Traces, Signal::Metrics, Signal::Logs].map(|signal| door(Target::Signal(signal)));
+        let [traces, metrics, logs] = doors;
+        let (traces, metrics, logs) = (traces?, metrics?, logs?);
+        let events = (config.mode == Mode::Native).then(|| door(Target::Events)).transpose()?;
         tracing::info!(
             component = %cx.id,
             region = ?config.region(),
-            traces = %routes[0].uri,
-            metrics = %routes[1].uri,
-            logs = %routes[2].uri,
+            traces = %traces.uri(),
+            metrics = %metrics.uri(),
+            logs = %logs.uri(),
             "sending to new relic"
         );
-        let client = HttpClient::new(&ClientOptions { timeout: config.timeout.0, tls: config.tls.clone() })?;
-        Ok(NewRelicExporter { routes, client, key: config.license_key, cx: cx.clone() })
+        Ok(NewRelicExporter {
+            traces,
+            metrics,
+            logs,
+            events,
+            derived: Derived::default(),
+            apm_metrics: config.apm_metrics,
+            llm_events: config.llm_events,
+            cx: cx.clone(),
+        })
     }
 }
 
-/// Sends one batch at a time.
+/// Sends one batch at a time, and what is derived from spans after it.
 pub struct NewRelicExporter {
-    /// In the order of [`Signal::ALL`].
-    routes: [Route; 3],
-    client: HttpClient,
-    key: Secret,
+    traces: Door,
+    metrics: Door,
+    logs: Door,
+    /// Only where custom events have an API of their own.
+    events: Option<Door>,
+    derived: Derived,
+    apm_metrics: ApmMetrics,
+    llm_events: bool,
     cx: BuildContext,
 }
 
 impl NewRelicExporter {
-    /// Counts what was changed and left out, when the batch has left: a retry encodes again and must not count twice.
-    fn count(&self, signal: Signal, counts: &Counts) {
-        for (reason, n) in counts.adjusted() {
-            self.cx.counter(names::ADJUSTED, &[("reason", reason)]).add(n);
+    async fn deliver(&self, batch: &Batch) -> Result<Delivered, ExportError> {
+        match (batch.signal(), &self.events) {
+            (Signal::Traces, _) => self.traces.send(batch).await,
+            (Signal::Metrics, _) => self.metrics.send(batch).await,
+            (Signal::Logs, None) => self.logs.send(batch).await,
+            (Signal::Logs, Some(events)) => send::logs_and_events(&self.logs, events, batch).await,
         }
-        for (reason, n) in counts.dropped() {
-            self.cx.counter(names::DROPPED, &[("signal", signal.as_str()), ("reason", reason)]).add(n);
+    }
+
+    /// Derives from a batch that has arrived.
+    fn derive(&self, batch: &Batch) {
+        match batch.signal() {
+            Signal::Metrics => self.derived.see(batch),
+            Signal::Logs => {}
+            Signal::Traces => {
+                if self.apm_metrics != ApmMetrics::Never {
+                    let auto = self.apm_metrics == ApmMetrics::Auto;
+                    self.lost("newrelic.apm_metrics_lost", self.derived.record_metrics(batch, auto));
+                }
+                if self.llm_events {
+                    self.lost("newrelic.llm_events_lost", self.derived.record_events(batch));
+                }
+            }
+        }
+    }
+
+    fn count(&self, signal: Signal, rule: &str, n: u64) {
+        if n > 0 {
+            self.cx.counter(names::DERIVED, &[("signal", signal.as_str()), ("rule", rule)]).add(n);
+        }
+    }
+
+    /// Derived data that will not arrive. It never was in a queue of the pipeline, so it is not among the dropped items.
+    fn lost(&self, rule: &'static str, n: u64) {
+        let signal = if rule.contains("events") { Signal::Logs } else { Signal::Metrics };
+        self.count(signal, rule, n);
+        if n > 0 {
+            tracing::warn!(component = %self.cx.id, rule, items = n, "derived telemetry dropped");
+        }
+    }
+
+    /// Sends what was derived, as far as New Relic takes it now.
+    async fn send_derived(&self, last: bool) {
+        while let Some(taken) = self.derived.take(self.cx.clock.unix_nanos(), last) {
+            let Some((batch, rule)) = taken.batch() else { return };
+            let items = batch.items() as u64;
+            match self.deliver(&batch).await {
+                Ok(delivered) => {
+                    taken.done();
+                    self.count(
+                        batch.signal(),
+                        rule,
+                        items.saturating_sub(delivered.omitted + delivered.rejected),
+                    );
+                }
+                Err(ExportError::Retryable { after, source }) => {
+                    tracing::debug!(component = %self.cx.id, rule, error = %source, "derived telemetry waits");
+                    taken.failed(self.cx.clock.unix_nanos(), after);
+                    return;
+                }
+                Err(error) => {
+                    taken.done();
+                    tracing::warn!(component = %self.cx.id, rule, %error, "not delivering");
+                    let events = batch.signal() == Signal::Logs;
+                    let lost = if events { "newrelic.llm_events_lost" } else { "newrelic.apm_metrics_lost" };
+                    self.lost(lost, items);
+                }
+            }
         }
     }
 }
 
 impl Exporter for NewRelicExporter {
     async fn export(&self, batch: &Batch) -> Result<Delivered, ExportError> {
-        let route = match batch.signal() {
-            Signal::Traces => &self.routes[0],
-            Signal::Metrics => &self.routes[1],
-            Signal::Logs => &self.routes[2],
-        };
-        let mut counts = Counts::default();
-        let mut delivered = Delivered::default();
-        if let Some(request) = route.request(batch, &mut counts)? {
-            let response = self.client.send(request).await?;
-            let now = self.cx.clock.unix_nanos();
-            delivered = status::outcome(&response, route.trace_api.is_none(), self.key.expose(), now)?;
-            if let Some(request_id) = status::request_id(response.status(), response.body()) {
-                tracing::debug!(component = %self.cx.id, request_id, "new relic took a request");
-            }
+        let result = self.deliver(batch).await;
+        if result.is_ok() {
+            self.derive(batch);
         }
-        self.count(batch.signal(), &counts);
-        delivered.omitted = counts.dropped_total();
-        Ok(delivered)
+        self.send_derived(false).await;
+        result
+    }
+
+    async fn shutdown(&self) {
+        self.send_derived(true).await;
+        let (points, events) = self.derived.waiting();
+        self.lost("newrelic.apm_metrics_lost", points);
+        self.lost("newrelic.llm_events_lost", events);
     }
 }

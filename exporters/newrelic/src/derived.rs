@@ -1,0 +1,171 @@
+//! What was derived from spans and waits to be sent: APM metrics and custom events.
+//!
+//! Derived data is recorded once the spans have arrived, and sent with the next call. So a retry of spans counts nothing
+//! twice, and a metrics endpoint that is down holds back no spans. Metrics that could not be sent are added to the next
+//! ones; events wait in a bounded queue.
+
+use crate::encode::{self, apm::Apm, apm::Wanted};
+use crate::request::PACK_BYTES;
+use muxbridge_core::{Batch, Signal};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The most derived events that wait; more are dropped and counted.
+pub(crate) const MAX_EVENTS: u64 = 20_000;
+/// Waits between tries: 5, 10, 20, 40 and from then on 80 seconds.
+const FIRST_WAIT: u64 = 5;
+const LONGEST_WAIT: u64 = 80;
+
+/// What waits.
+#[derive(Debug, Default)]
+pub(crate) struct Derived {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    apm: Apm,
+    events: VecDeque<Batch>,
+    waiting_events: u64,
+    /// Metrics that came in by themselves, which are then not derived.
+    seen: Option<Wanted>,
+    metrics: Backoff,
+    logs: Backoff,
+}
+
+#[derive(Debug, Default)]
+struct Backoff {
+    failures: u32,
+    not_before: u64,
+}
+
+impl Backoff {
+    fn failed(&mut self, now: u64, after: Option<Duration>) {
+        let own = FIRST_WAIT.saturating_mul(1 << self.failures.min(6)).min(LONGEST_WAIT);
+        let wait = after.unwrap_or_default().max(Duration::from_secs(own));
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = now.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+/// Derived data on its way: goes back to the others unless it is said to be done, so that a call that is cut short loses
+/// nothing.
+pub(crate) struct Taken<'d> {
+    derived: &'d Derived,
+    what: Option<What>,
+}
+
+enum What {
+    Metrics(Apm),
+    Events(Batch),
+}
+
+impl Derived {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note that a metrics batch brought one of the metrics itself.
+    pub(crate) fn see(&self, batch: &Batch) {
+        let found = encode::apm::holds(batch);
+        if found.server || found.client {
+            let mut state = self.lock();
+            let known = state.seen.unwrap_or(found);
+            state.seen =
+                Some(Wanted { server: known.server | found.server, client: known.client | found.client });
+        }
+    }
+
+    /// Derives metrics from spans that have arrived; with `auto` not those that come in by themselves. Returns the
+    /// measurements that found no room.
+    pub(crate) fn record_metrics(&self, batch: &Batch, auto: bool) -> u64 {
+        let mut state = self.lock();
+        let seen = state.seen.filter(|_| auto).unwrap_or(Wanted { server: false, client: false });
+        state.apm.record(batch, Wanted { server: !seen.server, client: !seen.client })
+    }
+
+    /// Derives events from spans that have arrived. Returns those that found no room.
+    pub(crate) fn record_events(&self, batch: &Batch) -> u64 {
+        let Some((otlp, events)) = encode::llm_events(batch) else { return 0 };
+        let mut state = self.lock();
+        if state.waiting_events + events > MAX_EVENTS {
+            return events;
+        }
+        state.waiting_events += events;
+        for part in muxbridge_pdata::split(Signal::Logs, &otlp, usize::MAX, PACK_BYTES) {
+            let part = Batch::from_valid(Signal::Logs, part, batch.origin().clone());
+            state.events.push_back(part);
+        }
+        0
+    }
+
+    /// What is to be sent at `now`, if anything is; `all` says that this is the last chance.
+    pub(crate) fn take(&self, now: u64, all: bool) -> Option<Taken<'_>> {
+        let mut state = self.lock();
+        let what = if !state.apm.is_empty() && (all || now >= state.metrics.not_before) {
+            What::Metrics(std::mem::take(&mut state.apm))
+        } else if all || now >= state.logs.not_before {
+            let batch = state.events.pop_front()?;
+            state.waiting_events -= batch.items() as u64;
+            What::Events(batch)
+        } else {
+            return None;
+        };
+        Some(Taken { derived: self, what: Some(what) })
+    }
+
+    /// Data points and events that wait.
+    pub(crate) fn waiting(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.apm.points(), state.waiting_events)
+    }
+}
+
+impl Taken<'_> {
+    /// The request, and the rule that it was derived by.
+    pub(crate) fn batch(&self) -> Option<(Batch, &'static str)> {
+        match self.what.as_ref()? {
+            What::Metrics(apm) => {
+                let batch = Batch::from_valid(Signal::Metrics, apm.to_otlp(), Default::default());
+                Some((batch, "newrelic.apm_metrics"))
+            }
+            What::Events(batch) => Some((batch.clone(), "newrelic.llm_events")),
+        }
+    }
+
+    fn backoff<'s>(&self, state: &'s mut State) -> &'s mut Backoff {
+        match self.what {
+            Some(What::Events(_)) => &mut state.logs,
+            _ => &mut state.metrics,
+        }
+    }
+
+    /// It has arrived, or never will.
+    pub(crate) fn done(mut self) {
+        *self.backoff(&mut self.derived.lock()) = Backoff::default();
+        self.what = None;
+    }
+
+    /// It is to be tried again.
+    pub(crate) fn failed(self, now: u64, after: Option<Duration>) {
+        self.backoff(&mut self.derived.lock()).failed(now, after);
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let Some(what) = self.what.take() else { return };
+        let mut state = self.derived.lock();
+        match what {
+            What::Metrics(apm) => {
+                // What has come in since then was recorded with all its room, so this finds room too, or nearly.
+                state.apm.merge(apm);
+            }
+            What::Events(batch) => {
+                state.waiting_events += batch.items() as u64;
+                state.events.push_front(batch);
+            }
+        }
+    }
+}
