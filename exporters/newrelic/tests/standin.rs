@@ -37,6 +37,46 @@ async fn the_recorded_telemetry_arrives_without_breaking_a_limit_in_every_mode()
     }
 }
 
+/// A file that was made with Google's protobuf and OpenTelemetry's Python SDK.
+fn golden(signal: Signal, file: &str) -> Batch {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/").to_owned() + file;
+    batch(signal, std::fs::read(path).unwrap().into())
+}
+
+#[tokio::test]
+async fn all_signals_and_all_that_is_derived_keep_the_rules_of_all_five_apis() {
+    let mut paths = std::collections::BTreeSet::new();
+    for mut mode in modes() {
+        mode["llm_events"] = json!(true);
+        let server = newrelic::Standin::start([]).await;
+        let (exporter, counters) = exporter(&server.url(), &mode);
+        let mut all: Vec<Batch> = ["run1", "workers2"].into_iter().flat_map(corpus_traces).collect();
+        all.push(batch(Signal::Traces, Bytes::from(corpus("scenario/traces.otlp.pb"))));
+        all.push(golden(Signal::Traces, "otlp_traces.pb"));
+        all.push(golden(Signal::Metrics, "otlp_metrics.pb"));
+        all.push(golden(Signal::Logs, "otlp_log.pb"));
+        all.push(golden(Signal::Logs, "otlp_llm_event.pb"));
+        for one in &all {
+            assert_eq!(exporter.export(one).await.unwrap(), Delivered::default(), "{mode}");
+        }
+        exporter.shutdown().await;
+        assert_eq!(server.violations(), [""; 0], "{mode}");
+        assert_eq!(server.requests().len(), server.taken().len(), "{mode}");
+        assert_eq!(counters.sum(names::DERIVED, &[("rule", "newrelic.llm_events")]), 1, "{mode}");
+        paths.extend(server.taken().into_iter().map(|r| r.path));
+    }
+    let expected = [
+        "/log/v1",
+        "/metric/v1",
+        "/trace/v1",
+        "/v1/accounts/events",
+        "/v1/logs",
+        "/v1/metrics",
+        "/v1/traces",
+    ];
+    assert_eq!(paths.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+}
+
 #[tokio::test]
 async fn metrics_and_logs_go_over_otlp_even_with_the_trace_api() {
     let server = standin().await;
@@ -344,8 +384,7 @@ fn telemetry_that_is_already_as_new_relic_wants_it_goes_out_as_the_same_bytes() 
         (Signal::Logs, "otlp_log.pb"),
         (Signal::Logs, "otlp_llm_event.pb"),
     ] {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/").to_owned() + file;
-        let batch = batch(signal, std::fs::read(path).unwrap().into());
+        let batch = golden(signal, file);
         let out = encode::otlp(&batch, &encode::Options::default(), &mut encode::Counts::default());
         assert_eq!(out.as_ptr(), batch.otlp().as_ptr(), "{file}");
         assert_eq!(check(&format!("/v1/{signal}"), None, &out), [""; 0], "{file}");
