@@ -17,6 +17,9 @@ pub(crate) const MAX_EVENTS: u64 = 20_000;
 const FIRST_WAIT: u64 = 5;
 const LONGEST_WAIT: u64 = 80;
 
+/// How long nothing is tried after a refusal.
+const AFTER_REFUSAL: Duration = Duration::from_secs(60);
+
 /// What waits.
 #[derive(Debug, Default)]
 pub(crate) struct Derived {
@@ -141,9 +144,15 @@ impl Taken<'_> {
         }
     }
 
-    /// It has arrived, or never will.
+    /// It has arrived.
     pub(crate) fn done(mut self) {
         *self.backoff(&mut self.derived.lock()) = Backoff::default();
+        self.what = None;
+    }
+
+    /// It never will. What comes next may be refused as well, so it is collected for a while before it is tried.
+    pub(crate) fn refused(mut self, now: u64) {
+        self.backoff(&mut self.derived.lock()).failed(now, Some(AFTER_REFUSAL));
         self.what = None;
     }
 

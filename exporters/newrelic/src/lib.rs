@@ -149,7 +149,7 @@ impl NewRelicExporter {
                     return;
                 }
                 Err(error) => {
-                    taken.done();
+                    taken.refused(self.cx.clock.unix_nanos());
                     tracing::warn!(component = %self.cx.id, rule, %error, "not delivering");
                     let events = batch.signal() == Signal::Logs;
                     let lost = if events { "newrelic.llm_events_lost" } else { "newrelic.apm_metrics_lost" };

@@ -1,7 +1,7 @@
 //! One API of New Relic: encodes a batch, sends it once, says what happened.
 
 use crate::config::{Config, Target};
-use crate::encode::{Counts, Options, split_events};
+use crate::encode::{self, Counts, Options, split_events};
 use crate::gate::Gate;
 use crate::request::{AGENT, Api, Route, check_size};
 use crate::status;
@@ -94,6 +94,10 @@ impl Door {
         self.gate.note(&sent, self.cx.clock.unix_nanos());
         let mut delivered = sent?;
         self.count(batch.signal(), &counts);
+        let stale = encode::stale(batch, self.cx.clock.unix_nanos());
+        if stale > 0 {
+            self.cx.counter(names::ADJUSTED, &[("reason", encode::reason::STALE)]).add(stale);
+        }
         delivered.omitted = counts.dropped_total();
         Ok(delivered)
     }

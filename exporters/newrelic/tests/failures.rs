@@ -158,6 +158,40 @@ async fn at_the_end_what_waits_is_tried_once_more_and_the_rest_is_counted() {
     }
 }
 
+#[tokio::test]
+async fn metrics_that_are_refused_are_counted_and_not_tried_with_every_batch() {
+    let server = Standin::start([("/v1/metrics", Fault::Status(404))]).await;
+    let time = Time::start();
+    let (exporter, counters) = timed(&server.url(), &json!({}), &time);
+    for at in [0, 1, 30, 59] {
+        time.forward(at - time.seconds());
+        exporter.export(&translated()).await.unwrap();
+    }
+    assert_eq!(by_path(&server.requests()), paths(&[("/v1/metrics", 1), ("/v1/traces", 4)]));
+    assert_eq!(counters.sum(names::DERIVED, &[("rule", "newrelic.apm_metrics_lost")]), 2);
+    time.forward(1);
+    exporter.export(&translated()).await.unwrap();
+    assert_eq!(durations(&server.taken()), counts(&[(CLIENT, 4), (SERVER, 4)]));
+}
+
+#[tokio::test]
+async fn what_is_too_old_for_new_relic_is_sent_and_counted() {
+    let server = Standin::start([]).await;
+    let time = Time::start();
+    let (exporter, counters) = timed(&server.url(), &json!({}), &time);
+    let stale = || counters.sum(names::ADJUSTED, &[("reason", "stale")]);
+    // Everything here is of T0.
+    time.forward(48 * 3600);
+    exporter.export(&spans(3, 10)).await.unwrap();
+    exporter.export(&batch(Signal::Metrics, gauge(1.0).into())).await.unwrap();
+    assert_eq!(stale(), 0);
+    time.forward(1);
+    exporter.export(&spans(3, 10)).await.unwrap();
+    assert_eq!(stale(), 3);
+    exporter.export(&batch(Signal::Metrics, gauge(1.0).into())).await.unwrap();
+    assert_eq!((stale(), server.taken().len()), (4, 4));
+}
+
 /// A metrics batch that has the metric of this name itself.
 fn own_metric(name: &str) -> Batch {
     let mut request = oracle::decode_metrics(&gauge(1.0));

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 pub const SERVER: &str = "http.server.request.duration";
 /// The duration of requests that ModelMuxer made.
 pub const CLIENT: &str = "http.client.request.duration";
-/// The most series of one metric between two requests; more share one series with `overflow="true"`.
+/// The most series between two requests; more share one series for each metric and resource, with `overflow="true"`.
 pub const MAX_SERIES: usize = 2_000;
 /// The most distinct resources; spans of others are left out and counted.
 pub const MAX_RESOURCES: usize = 100;
@@ -36,8 +36,13 @@ pub struct Wanted {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Apm {
     /// By the bytes of the resource, the name of the metric and the attributes.
-    resources: BTreeMap<Vec<u8>, BTreeMap<(&'static str, Attributes), Series>>,
+    resources: BTreeMap<Vec<u8>, List>,
+    /// How many series there are.
+    series: usize,
 }
+
+type Key = (&'static str, Attributes);
+type List = BTreeMap<Key, Series>;
 
 #[derive(Clone, Debug, PartialEq)]
 struct Series {
@@ -71,7 +76,7 @@ impl Apm {
                 let mut values = Exponential::default();
                 values.record(span.duration() as f64 / 1e9);
                 let series = Series { first: span.end, last: span.end, values };
-                add(self.resources.entry(resource.to_vec()).or_default(), (name, attributes), series);
+                self.add(resource, (name, attributes), series);
             }
         }
         without_room
@@ -85,15 +90,35 @@ impl Apm {
                 without_room += list.len() as u64;
                 continue;
             }
-            let into = self.resources.entry(resource).or_default();
-            list.into_iter().for_each(|(key, series)| add(into, key, series));
+            list.into_iter().for_each(|(key, series)| self.add(&resource, key, series));
         }
         without_room
     }
 
+    fn add(&mut self, resource: &[u8], mut key: Key, series: Series) {
+        let list = match self.resources.get_mut(resource) {
+            Some(list) => list,
+            None => self.resources.entry(resource.to_vec()).or_default(),
+        };
+        if self.series >= MAX_SERIES && !list.contains_key(&key) {
+            key.1 = Attributes { texts: vec![("overflow", "true".to_owned())], numbers: Vec::new() };
+        }
+        match list.get_mut(&key) {
+            Some(known) => {
+                known.first = known.first.min(series.first);
+                known.last = known.last.max(series.last);
+                known.values.merge(series.values);
+            }
+            None => {
+                self.series += 1;
+                list.insert(key, series);
+            }
+        }
+    }
+
     /// How many data points there are.
     pub fn points(&self) -> u64 {
-        self.resources.values().map(|list| list.len() as u64).sum()
+        self.series as u64
     }
 
     /// Whether there is nothing to send.
@@ -117,29 +142,6 @@ impl Apm {
             });
         }
         w.into_bytes()
-    }
-}
-
-fn add(
-    list: &mut BTreeMap<(&'static str, Attributes), Series>,
-    key: (&'static str, Attributes),
-    series: Series,
-) {
-    let full = || list.keys().filter(|(name, _)| *name == key.0).count() >= MAX_SERIES;
-    let key = if list.contains_key(&key) || !full() {
-        key
-    } else {
-        (key.0, Attributes { texts: vec![("overflow", "true".to_owned())], numbers: Vec::new() })
-    };
-    match list.get_mut(&key) {
-        Some(known) => {
-            known.first = known.first.min(series.first);
-            known.last = known.last.max(series.last);
-            known.values.merge(series.values);
-        }
-        None => {
-            list.insert(key, series);
-        }
     }
 }
 
@@ -190,7 +192,7 @@ fn series_of(span: &Span<'_>, wanted: Wanted) -> Option<(&'static str, Attribute
     Some((metric, attributes))
 }
 
-fn write_metric(w: &mut Writer, name: &'static str, list: &BTreeMap<(&'static str, Attributes), Series>) {
+fn write_metric(w: &mut Writer, name: &'static str, list: &List) {
     let mut series = list.iter().filter(|((of, _), _)| *of == name).peekable();
     if series.peek().is_none() {
         return;

@@ -12,6 +12,7 @@ use attributes::{Fitted, Metrics, Rules};
 use bytes::Bytes;
 pub(crate) use items::{ai_copies, error_message, has_ids, is_id};
 use items::{fit_item, item_fits};
+pub(crate) use metrics::times;
 use muxbridge_core::Batch;
 use muxbridge_pdata::schema::field;
 use muxbridge_pdata::view::{AnyValue, Resource, ResourceItems, ScopeItems};

@@ -6,7 +6,6 @@ mod native;
 mod points;
 
 use super::*;
-use muxbridge_core::Signal;
 use muxbridge_testkit::oracle::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value};
 use muxbridge_testkit::oracle::logs::v1::LogRecord;
 use muxbridge_testkit::oracle::metrics::v1::Metric;
