@@ -16,7 +16,8 @@ pub struct Config {
     pub license_key: Secret,
     /// The data center of the account. Default: the one that the key names (`eu01x...`), else `us`.
     pub region: Option<Region>,
-    /// Sends to this base URL instead of the region's. The path is appended: for OTLP `/v1/traces`, `/v1/metrics` or
+    /// Sends to this base URL instead of the region's; empty is as if it were not there, here and in the other
+    /// endpoints. The path is appended: for OTLP `/v1/traces`, `/v1/metrics` or
     /// `/v1/logs`, for the other APIs `/trace/v1`, `/metric/v1`, `/log/v1` or `/v1/accounts/events`.
     pub endpoint: Option<String>,
     /// Sends traces to exactly this URL.
@@ -208,6 +209,11 @@ impl Region {
     }
 }
 
+/// A text that is not empty: `${env:NAME:-}` is how a file says that a variable may give it.
+fn given(text: &Option<String>) -> Option<&String> {
+    text.as_ref().filter(|text| !text.is_empty())
+}
+
 impl Config {
     /// The region in use.
     pub(crate) fn region(&self) -> Region {
@@ -239,7 +245,7 @@ impl Config {
             Target::Signal(Signal::Logs) => ("logs_endpoint", &self.logs_endpoint),
             Target::Events => ("events_endpoint", &self.events_endpoint),
         };
-        if let Some(url) = own {
+        if let Some(url) = given(own) {
             return (key, Some(url.clone()));
         }
         let api = self.api(target);
@@ -251,7 +257,7 @@ impl Config {
             (Api::Log, _) => "/log/v1".to_owned(),
             (Api::Event, _) => "/v1/accounts/events".to_owned(),
         };
-        let (key, base) = match &self.endpoint {
+        let (key, base) = match given(&self.endpoint) {
             Some(base) => ("endpoint", Some(base.trim_end_matches('/'))),
             None if matches!(api, Api::Otlp | Api::Grpc) => ("region", self.region().own(api)),
             None => (key, self.region().own(api)),
@@ -304,12 +310,9 @@ pub(crate) fn check(config: &Config, problems: &mut Problems) {
     if config.protocol == Protocol::Grpc && config.mode == Mode::Native {
         problems.add("protocol", "has no meaning with mode: native, which uses no OTLP");
     }
-    if config.events_endpoint.is_some() && config.mode != Mode::Native {
+    if given(&config.events_endpoint).is_some() && config.mode != Mode::Native {
         problems
             .add("events_endpoint", "only has a meaning with mode: native; otherwise events are log records");
-    }
-    if config.service_instance_id.as_ref().is_some_and(String::is_empty) {
-        problems.add("service_instance_id", "is empty; leave it out, or write for example ${env:HOSTNAME}");
     }
     problems.at("tls", |p| config.tls.check(p));
     if config.tls.insecure {

@@ -37,6 +37,24 @@ async fn the_recorded_telemetry_arrives_without_breaking_a_limit_in_every_mode()
     }
 }
 
+#[test]
+fn the_readme_describes_every_option_and_every_reason() {
+    let readme = include_str!("../README.md");
+    let schema = muxbridge_core::config::schema::<muxbridge_exporter_newrelic::Config>();
+    let options = schema["properties"].as_object().unwrap();
+    assert!(options.len() >= 17);
+    for option in options.keys() {
+        assert!(readme.contains(&format!("`{option}`")), "{option} is not in the README");
+    }
+    let reasons = include_str!("../src/encode.rs").split("mod reason {").nth(1).unwrap();
+    let reasons: Vec<&str> =
+        reasons.lines().filter_map(|l| l.split("&str = \"").nth(1)?.split('"').next()).collect();
+    assert!(reasons.len() >= 25);
+    for reason in reasons {
+        assert!(readme.contains(&format!("`{reason}`")), "{reason} is not in the README");
+    }
+}
+
 /// A file that was made with Google's protobuf and OpenTelemetry's Python SDK.
 fn golden(signal: Signal, file: &str) -> Batch {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/").to_owned() + file;

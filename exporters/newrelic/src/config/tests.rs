@@ -142,11 +142,22 @@ fn grpc_goes_to_port_4317_and_metrics_of_fedramp_stay_on_http() {
 }
 
 #[test]
+fn an_endpoint_that_a_variable_left_empty_is_that_of_the_region() {
+    let config = Config {
+        endpoint: Some(String::new()),
+        logs_endpoint: Some(String::new()),
+        service_instance_id: Some(String::new()),
+        ..config("eu01xx0123")
+    };
+    assert_eq!(url(&config, Signal::Logs), "https://otlp.eu01.nr-data.net/v1/logs");
+    assert_eq!(problems(&config), [""; 0]);
+}
+
+#[test]
 fn options_without_a_meaning_are_mistakes() {
     for (config, start) in [
         (Config { protocol: Protocol::Grpc, mode: Mode::Native, ..config("k") }, "protocol: "),
         (Config { events_endpoint: Some("https://h/e".into()), ..config("k") }, "events_endpoint: "),
-        (Config { service_instance_id: Some(String::new()), ..config("k") }, "service_instance_id: "),
     ] {
         let found = problems(&config);
         assert!(found.len() == 1 && found[0].starts_with(start), "{found:?}");
