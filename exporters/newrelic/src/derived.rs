@@ -7,12 +7,14 @@
 use crate::encode::{self, apm::Apm, apm::Wanted};
 use crate::request::PACK_BYTES;
 use muxbridge_core::{Batch, Signal};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The most derived events that wait; more are dropped and counted.
 pub(crate) const MAX_EVENTS: u64 = 20_000;
+/// The most services that are known to send the metrics themselves.
+const MAX_SERVICES: usize = 1_000;
 /// Waits between tries: 5, 10, 20, 40 and from then on 80 seconds.
 const FIRST_WAIT: u64 = 5;
 const LONGEST_WAIT: u64 = 80;
@@ -31,8 +33,8 @@ struct State {
     apm: Apm,
     events: VecDeque<Batch>,
     waiting_events: u64,
-    /// Metrics that came in by themselves, which are then not derived.
-    seen: Option<Wanted>,
+    /// Metrics that came in by themselves, by `service.name`: they are not derived for that service.
+    seen: BTreeMap<Vec<u8>, Wanted>,
     metrics: Backoff,
     logs: Backoff,
 }
@@ -72,11 +74,17 @@ impl Derived {
     /// Takes note that a metrics batch brought one of the metrics itself.
     pub(crate) fn see(&self, batch: &Batch) {
         let found = encode::apm::holds(batch);
-        if found.server || found.client {
-            let mut state = self.lock();
-            let known = state.seen.unwrap_or(found);
-            state.seen =
-                Some(Wanted { server: known.server | found.server, client: known.client | found.client });
+        if found.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        for (service, own) in found {
+            if let Some(known) = state.seen.get_mut(service) {
+                known.server |= own.server;
+                known.client |= own.client;
+            } else if state.seen.len() < MAX_SERVICES {
+                state.seen.insert(service.to_vec(), own);
+            }
         }
     }
 
@@ -84,8 +92,11 @@ impl Derived {
     /// measurements that found no room.
     pub(crate) fn record_metrics(&self, batch: &Batch, auto: bool) -> u64 {
         let mut state = self.lock();
-        let seen = state.seen.filter(|_| auto).unwrap_or(Wanted { server: false, client: false });
-        state.apm.record(batch, Wanted { server: !seen.server, client: !seen.client })
+        let State { apm, seen, .. } = &mut *state;
+        apm.record(batch, |service| match seen.get(service).filter(|_| auto) {
+            Some(own) => Wanted { server: !own.server, client: !own.client },
+            None => Wanted { server: true, client: true },
+        })
     }
 
     /// Derives events from spans that have arrived. Returns those that found no room.

@@ -192,23 +192,27 @@ async fn what_is_too_old_for_new_relic_is_sent_and_counted() {
     assert_eq!((stale(), server.taken().len()), (4, 4));
 }
 
-/// A metrics batch that has the metric of this name itself.
-fn own_metric(name: &str) -> Batch {
+/// A metrics batch of this service that has the metric of this name itself.
+fn own_metric(service: &str, name: &str) -> Batch {
     let mut request = oracle::decode_metrics(&gauge(1.0));
+    let attributes = vec![text("service.name", service)];
+    request.resource_metrics[0].resource =
+        Some(oracle::resource::v1::Resource { attributes, ..Default::default() });
     request.resource_metrics[0].scope_metrics[0].metrics[0].name = name.into();
     batch(Signal::Metrics, request.encode_to_vec().into())
 }
 
 #[tokio::test]
 async fn a_metric_that_comes_in_by_itself_is_not_derived_as_well_unless_told_so() {
-    for (mode, expected) in [
-        (json!({}), counts(&[(CLIENT, 1)])),
-        (json!({"apm_metrics": "always"}), counts(&[(CLIENT, 1), (SERVER, 1)])),
-        (json!({"apm_metrics": "never"}), counts(&[])),
+    for (mode, service, expected) in [
+        (json!({}), "modelmuxer", counts(&[(CLIENT, 1)])),
+        (json!({}), "another service", counts(&[(CLIENT, 1), (SERVER, 1)])),
+        (json!({"apm_metrics": "always"}), "modelmuxer", counts(&[(CLIENT, 1), (SERVER, 1)])),
+        (json!({"apm_metrics": "never"}), "modelmuxer", counts(&[])),
     ] {
         let server = Standin::start([]).await;
         let (exporter, _) = exporter(&server.url(), &mode);
-        exporter.export(&own_metric(SERVER)).await.unwrap();
+        exporter.export(&own_metric(service, SERVER)).await.unwrap();
         exporter.export(&translated()).await.unwrap();
         assert_eq!(durations(&server.taken()), expected, "{mode}");
     }

@@ -271,7 +271,7 @@ fn v09b_durations_of_spans_become_an_exponential_histogram() {
     list[0].end_time_unix_nano = list[0].start_time_unix_nano + 812_000_000;
     let mut derived = apm::Apm::default();
     let spans = batch(Signal::Traces, request.encode_to_vec().into());
-    derived.record(&spans, apm::Wanted { server: true, client: true });
+    derived.record(&spans, |_| apm::Wanted { server: true, client: true });
     let out = oracle::decode_metrics(&derived.to_otlp());
     let metric = &out.resource_metrics[0].scope_metrics[0].metrics[0];
     let Some(Data::ExponentialHistogram(histogram)) = &metric.data else { panic!() };

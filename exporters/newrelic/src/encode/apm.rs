@@ -8,7 +8,7 @@ use muxbridge_core::{Batch, Signal};
 use muxbridge_pdata::schema::field::{
     self, exponential_point, metric, point, resource_items, scope, scope_items,
 };
-use muxbridge_pdata::view::{AnyValue, Span, SpanKind, StatusCode, Temporality};
+use muxbridge_pdata::view::{AnyValue, Resource, Span, SpanKind, StatusCode, Temporality};
 use muxbridge_pdata::{Writer, view};
 use std::collections::BTreeMap;
 
@@ -59,13 +59,15 @@ struct Attributes {
 }
 
 impl Apm {
-    /// Derives from the spans of a batch. Returns how many spans found no room because of [`MAX_RESOURCES`].
-    pub fn record(&mut self, batch: &Batch, wanted: Wanted) -> u64 {
+    /// Derives from the spans of a batch what is wanted of each `service.name`. Returns how many spans found no room
+    /// because of [`MAX_RESOURCES`].
+    pub fn record(&mut self, batch: &Batch, wanted: impl Fn(&[u8]) -> Wanted) -> u64 {
         let mut without_room = 0;
         if batch.signal() != Signal::Traces {
             return 0;
         }
         for items in batch.resources() {
+            let wanted = wanted(service(items.resource));
             for span in items.scopes().flat_map(|s| s.spans()) {
                 let Some((name, attributes)) = series_of(&span, wanted) else { continue };
                 let resource = items.resource.raw();
@@ -225,13 +227,27 @@ impl Attributes {
     }
 }
 
-/// Which of the two metrics a batch of metrics has already.
-pub fn holds(batch: &Batch) -> Wanted {
-    let mut found = Wanted { server: false, client: false };
+/// The name that New Relic makes an entity of; empty if there is none.
+fn service(resource: Resource<'_>) -> &[u8] {
+    match resource.attribute(b"service.name") {
+        Some(AnyValue::String(name)) => name,
+        _ => &[],
+    }
+}
+
+/// Which services send one of the two metrics themselves, as a batch of metrics shows: a `service.name` for each resource
+/// that has one of them.
+pub fn holds(batch: &Batch) -> Vec<(&[u8], Wanted)> {
+    let mut found = Vec::new();
     if batch.signal() == Signal::Metrics {
-        for metric in batch.resources().flat_map(|r| r.scopes()).flat_map(|s| s.metrics()) {
-            found.server |= metric.name == SERVER.as_bytes();
-            found.client |= metric.name == CLIENT.as_bytes();
+        for items in batch.resources() {
+            let has = |name: &str| {
+                items.scopes().flat_map(|s| s.metrics()).any(|metric| metric.name == name.as_bytes())
+            };
+            let own = Wanted { server: has(SERVER), client: has(CLIENT) };
+            if own.server || own.client {
+                found.push((service(items.resource), own));
+            }
         }
     }
     found

@@ -39,7 +39,7 @@ fn service() -> Vec<muxbridge_testkit::oracle::common::v1::KeyValue> {
 
 fn derived(spans: Vec<Span>) -> Vec<Metric> {
     let mut apm = Apm::default();
-    assert_eq!(apm.record(&batch_of(service(), spans), BOTH), 0);
+    assert_eq!(apm.record(&batch_of(service(), spans), |_| BOTH), 0);
     if apm.is_empty() {
         return Vec::new();
     }
@@ -110,21 +110,27 @@ fn only_requests_of_modelmuxer_count_and_only_in_the_metrics_that_are_wanted() {
     // A call of a model has attempts below it, which count; it is none itself.
     let mut call = attempt(10, &[]);
     call.attributes[0] = text("modelmuxer.span.name", "provider.invoke");
+    let mut other = request(10, &[]);
+    other.attributes[0] = text("modelmuxer.span.name", "policy.enforce");
     let internal = Span { kind: 1, ..request(10, &[]) };
     let mut nowhere = attempt(10, &[]);
     nowhere.attributes.remove(2);
-    assert_eq!(derived(vec![foreign, call, internal, nowhere]), []);
+    assert_eq!(derived(vec![foreign, other, call, internal, nowhere]), []);
     let both = batch_of(service(), vec![request(10, &[]), attempt(10, &[])]);
     for (wanted, name) in
         [(Wanted { server: true, client: false }, SERVER), (Wanted { server: false, client: true }, CLIENT)]
     {
         let mut apm = Apm::default();
-        apm.record(&both, wanted);
+        apm.record(&both, |_| wanted);
         let request = muxbridge_testkit::batch(Signal::Metrics, apm.to_otlp());
         assert_eq!(apm.points(), 1);
-        assert_eq!(holds(&request), wanted, "{name}");
+        assert_eq!(holds(&request), [(b"modelmuxer".as_slice(), wanted)], "{name}");
     }
-    assert_eq!(holds(&both), Wanted { server: false, client: false });
+    assert_eq!(holds(&both), []);
+    let mut apm = Apm::default();
+    let neither = Wanted { server: false, client: false };
+    apm.record(&both, |service| if service == b"modelmuxer" { neither } else { BOTH });
+    assert!(apm.is_empty());
 }
 
 #[test]
@@ -141,21 +147,24 @@ fn series_beyond_the_bound_share_one_and_no_request_is_lost() {
 fn resources_beyond_the_bound_are_counted() {
     let mut apm = Apm::default();
     let lost: u64 = (0..MAX_RESOURCES + 3)
-        .map(|i| apm.record(&batch_of(vec![text("host.name", &i.to_string())], vec![request(1, &[])]), BOTH))
+        .map(|i| {
+            apm.record(&batch_of(vec![text("host.name", &i.to_string())], vec![request(1, &[])]), |_| BOTH)
+        })
         .sum();
     assert_eq!((lost, apm.points()), (3, MAX_RESOURCES as u64));
     let mut other = Apm::default();
-    other.record(&batch_of(vec![text("host.name", "new")], vec![request(1, &[])]), BOTH);
+    other.record(&batch_of(vec![text("host.name", "new")], vec![request(1, &[])]), |_| BOTH);
     assert_eq!(apm.merge(other), 1);
 }
 
 #[test]
 fn what_was_put_back_is_added_up_with_what_came_later() {
     let (mut late, mut early) = (Apm::default(), Apm::default());
-    early.record(&batch_of(service(), vec![request(50, &[]), request(200, &[])]), BOTH);
-    late.record(&batch_of(service(), vec![request(812, &[])]), BOTH);
+    early.record(&batch_of(service(), vec![request(50, &[]), request(200, &[])]), |_| BOTH);
+    late.record(&batch_of(service(), vec![request(812, &[])]), |_| BOTH);
     late.merge(early);
     let mut whole = Apm::default();
-    whole.record(&batch_of(service(), vec![request(812, &[]), request(50, &[]), request(200, &[])]), BOTH);
+    whole
+        .record(&batch_of(service(), vec![request(812, &[]), request(50, &[]), request(200, &[])]), |_| BOTH);
     assert_eq!(late.to_otlp(), whole.to_otlp());
 }
