@@ -5,6 +5,7 @@
 //! ones; events wait in a bounded queue.
 
 use crate::encode::{self, apm::Apm, apm::Wanted};
+use crate::gate::is_ahead;
 use crate::request::PACK_BYTES;
 use muxbridge_core::{Batch, Signal};
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +22,23 @@ const LONGEST_WAIT: u64 = 80;
 
 /// How long nothing is tried after a refusal.
 const AFTER_REFUSAL: Duration = Duration::from_secs(60);
+
+/// One kind of derived data, as our own counters name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Derivation {
+    pub(crate) signal: Signal,
+    /// The rule that counts what has arrived.
+    pub(crate) sent: &'static str,
+    /// The rule that counts what never will.
+    pub(crate) lost: &'static str,
+}
+
+/// The metrics of the APM pages.
+pub(crate) const APM: Derivation =
+    Derivation { signal: Signal::Metrics, sent: "newrelic.apm_metrics", lost: "newrelic.apm_metrics_lost" };
+/// The events of AI Monitoring.
+pub(crate) const LLM: Derivation =
+    Derivation { signal: Signal::Logs, sent: "newrelic.llm_events", lost: "newrelic.llm_events_lost" };
 
 /// What waits.
 #[derive(Debug, Default)]
@@ -114,37 +132,40 @@ impl Derived {
         0
     }
 
-    /// What is to be sent at `now`, if anything is; `all` says that this is the last chance.
-    pub(crate) fn take(&self, now: u64, all: bool) -> Option<Taken<'_>> {
+    /// What is to be sent at `now`, if anything is; `last` says that there is no other chance.
+    pub(crate) fn take(&self, what: Derivation, now: u64, last: bool) -> Option<Taken<'_>> {
         let mut state = self.lock();
-        let what = if !state.apm.is_empty() && (all || now >= state.metrics.not_before) {
-            What::Metrics(std::mem::take(&mut state.apm))
-        } else if all || now >= state.logs.not_before {
+        let backoff = if what == APM { &state.metrics } else { &state.logs };
+        if !last && is_ahead(backoff.not_before, now) {
+            return None;
+        }
+        let what = if what == APM {
+            What::Metrics(Some(std::mem::take(&mut state.apm)).filter(|apm| !apm.is_empty())?)
+        } else {
             let batch = state.events.pop_front()?;
             state.waiting_events -= batch.items() as u64;
             What::Events(batch)
-        } else {
-            return None;
         };
         Some(Taken { derived: self, what: Some(what) })
     }
 
-    /// Data points and events that wait.
-    pub(crate) fn waiting(&self) -> (u64, u64) {
-        let state = self.lock();
-        (state.apm.points(), state.waiting_events)
+    /// Gives up what waits: data points and events.
+    pub(crate) fn abandon(&self) -> (u64, u64) {
+        let mut state = self.lock();
+        state.events.clear();
+        (std::mem::take(&mut state.apm).points(), std::mem::take(&mut state.waiting_events))
     }
 }
 
 impl Taken<'_> {
-    /// The request, and the rule that it was derived by.
-    pub(crate) fn batch(&self) -> Option<(Batch, &'static str)> {
+    /// The request.
+    pub(crate) fn batch(&self) -> Option<Batch> {
         match self.what.as_ref()? {
             What::Metrics(apm) => {
                 let batch = Batch::from_valid(Signal::Metrics, apm.to_otlp(), Default::default());
-                Some((batch, "newrelic.apm_metrics"))
+                Some(batch)
             }
-            What::Events(batch) => Some((batch.clone(), "newrelic.llm_events")),
+            What::Events(batch) => Some(batch.clone()),
         }
     }
 

@@ -10,6 +10,14 @@ use std::time::Duration;
 /// How long nothing is sent after a refused key: then one request finds out whether it still is.
 const PROBE_NANOS: u64 = 60_000_000_000;
 
+/// The longest wait that anybody asks for. A time further ahead was set before the clock went back.
+const LONGEST_NANOS: u64 = 600_000_000_000;
+
+/// Whether `until` is still to come at `now` (both in nanoseconds since 1970).
+pub(crate) fn is_ahead(until: u64, now: u64) -> bool {
+    until > now && until - now <= LONGEST_NANOS
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
     /// 429, or another answer that said when to come back.
@@ -31,7 +39,7 @@ impl Gate {
     /// What a request would be answered: `Retryable` with the rest of the wait, or `Permanent`.
     pub(crate) fn check(&self, now: u64) -> Result<(), ExportError> {
         let closed = *self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((until, why)) = closed.filter(|(until, _)| now < *until) else { return Ok(()) };
+        let Some((until, why)) = closed.filter(|(until, _)| is_ahead(*until, now)) else { return Ok(()) };
         let left = Duration::from_nanos(until - now);
         Err(match why {
             Why::Paused => ExportError::Retryable {
@@ -54,10 +62,10 @@ impl Gate {
             Err(ExportError::Permanent { reason: "unauthorized", .. }) => (PROBE_NANOS, Why::Refused),
             _ => return,
         };
-        let until = now.saturating_add(wait);
+        let until = now.saturating_add(wait.min(LONGEST_NANOS));
         let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         // Of two answers the one that asks for more counts.
-        if closed.is_none_or(|(known, _)| known < until) {
+        if closed.is_none_or(|(known, _)| known < until || !is_ahead(known, now)) {
             *closed = Some((until, why));
         }
     }
@@ -93,6 +101,16 @@ mod tests {
             Err(ExportError::Permanent { reason: "unauthorized", .. })
         ));
         assert!(gate.check(60 * SECOND).is_ok());
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_does_not_close_the_gate_for_longer() {
+        let gate = Gate::default();
+        gate.note(&limited(29), 90_000 * SECOND);
+        assert!(gate.check(10 * SECOND).is_ok());
+        gate.note(&limited(29), 10 * SECOND);
+        assert!(gate.check(38 * SECOND).is_err());
+        assert!(gate.check(39 * SECOND).is_ok());
     }
 
     #[test]

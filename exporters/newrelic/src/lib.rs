@@ -10,7 +10,7 @@ mod status;
 
 use config::Target;
 pub use config::{ApmMetrics, Config, Mode, Protocol, Region, TraceFormat};
-use derived::Derived;
+use derived::{Derivation, Derived, Taken};
 use muxbridge_core::config::Problems;
 use muxbridge_core::{
     Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind, Needs,
@@ -105,10 +105,10 @@ impl NewRelicExporter {
             Signal::Traces => {
                 if self.apm_metrics != ApmMetrics::Never {
                     let auto = self.apm_metrics == ApmMetrics::Auto;
-                    self.lost("newrelic.apm_metrics_lost", self.derived.record_metrics(batch, auto));
+                    self.lost(derived::APM, self.derived.record_metrics(batch, auto));
                 }
                 if self.llm_events {
-                    self.lost("newrelic.llm_events_lost", self.derived.record_events(batch));
+                    self.lost(derived::LLM, self.derived.record_events(batch));
                 }
             }
         }
@@ -121,40 +121,48 @@ impl NewRelicExporter {
     }
 
     /// Derived data that will not arrive. It never was in a queue of the pipeline, so it is not among the dropped items.
-    fn lost(&self, rule: &'static str, n: u64) {
-        let signal = if rule.contains("events") { Signal::Logs } else { Signal::Metrics };
-        self.count(signal, rule, n);
+    fn lost(&self, what: Derivation, n: u64) {
+        self.count(what.signal, what.lost, n);
         if n > 0 {
-            tracing::warn!(component = %self.cx.id, rule, items = n, "derived telemetry dropped");
+            tracing::warn!(component = %self.cx.id, rule = what.lost, items = n, "derived telemetry dropped");
         }
     }
 
     /// Sends what was derived, as far as New Relic takes it now.
     async fn send_derived(&self, last: bool) {
-        while let Some(taken) = self.derived.take(self.cx.clock.unix_nanos(), last) {
-            let Some((batch, rule)) = taken.batch() else { return };
-            let items = batch.items() as u64;
-            match self.deliver(&batch).await {
-                Ok(delivered) => {
-                    taken.done();
-                    self.count(
-                        batch.signal(),
-                        rule,
-                        items.saturating_sub(delivered.omitted + delivered.rejected),
-                    );
+        for what in [derived::APM, derived::LLM] {
+            while let Some(taken) = self.derived.take(what, self.cx.clock.unix_nanos(), last) {
+                if !self.send_taken(what, taken).await {
+                    break;
                 }
-                Err(ExportError::Retryable { after, source }) => {
-                    tracing::debug!(component = %self.cx.id, rule, error = %source, "derived telemetry waits");
-                    taken.failed(self.cx.clock.unix_nanos(), after);
-                    return;
-                }
-                Err(error) => {
-                    taken.refused(self.cx.clock.unix_nanos());
-                    tracing::warn!(component = %self.cx.id, rule, %error, "not delivering");
-                    let events = batch.signal() == Signal::Logs;
-                    let lost = if events { "newrelic.llm_events_lost" } else { "newrelic.apm_metrics_lost" };
-                    self.lost(lost, items);
-                }
+            }
+        }
+    }
+
+    /// Sends one request of derived data; says whether another one may follow.
+    async fn send_taken(&self, what: Derivation, taken: Taken<'_>) -> bool {
+        let Some(batch) = taken.batch() else { return false };
+        let items = batch.items() as u64;
+        let result = self.deliver(&batch).await;
+        let now = self.cx.clock.unix_nanos();
+        match result {
+            Ok(delivered) => {
+                taken.done();
+                let sent = items.saturating_sub(delivered.omitted + delivered.rejected);
+                self.count(what.signal, what.sent, sent);
+                true
+            }
+            Err(ExportError::Retryable { after, source }) => {
+                let rule = what.sent;
+                tracing::debug!(component = %self.cx.id, rule, error = %source, "derived telemetry waits");
+                taken.failed(now, after);
+                false
+            }
+            Err(error) => {
+                taken.refused(now);
+                tracing::warn!(component = %self.cx.id, rule = what.sent, %error, "not delivering");
+                self.lost(what, items);
+                false
             }
         }
     }
@@ -172,8 +180,8 @@ impl Exporter for NewRelicExporter {
 
     async fn shutdown(&self) {
         self.send_derived(true).await;
-        let (points, events) = self.derived.waiting();
-        self.lost("newrelic.apm_metrics_lost", points);
-        self.lost("newrelic.llm_events_lost", events);
+        let (points, events) = self.derived.abandon();
+        self.lost(derived::APM, points);
+        self.lost(derived::LLM, events);
     }
 }

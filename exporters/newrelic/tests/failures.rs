@@ -159,6 +159,21 @@ async fn at_the_end_what_waits_is_tried_once_more_and_the_rest_is_counted() {
 }
 
 #[tokio::test]
+async fn at_the_end_events_are_sent_even_if_the_metrics_find_no_way_and_losses_count_once() {
+    let script =
+        (0..2).map(|_| ("/v1/metrics", Fault::Status(500))).chain([("/v1/logs", Fault::Status(500))]);
+    let server = Standin::start(script).await;
+    let time = Time::start();
+    let (exporter, counters) = timed(&server.url(), &json!({"llm_events": true}), &time);
+    exporter.export(&translated()).await.unwrap();
+    exporter.shutdown().await;
+    exporter.shutdown().await;
+    let rule = |rule| counters.sum(names::DERIVED, &[("rule", rule)]);
+    assert_eq!((rule("newrelic.llm_events"), rule("newrelic.llm_events_lost")), (1, 0));
+    assert_eq!((rule("newrelic.apm_metrics"), rule("newrelic.apm_metrics_lost")), (0, 2));
+}
+
+#[tokio::test]
 async fn metrics_that_are_refused_are_counted_and_not_tried_with_every_batch() {
     let server = Standin::start([("/v1/metrics", Fault::Status(404))]).await;
     let time = Time::start();
