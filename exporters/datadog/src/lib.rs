@@ -11,10 +11,10 @@ use encode::{Counts, Options};
 use muxbridge_core::config::Problems;
 use muxbridge_core::{
     Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind, Needs,
-    Signal, TemporalityNeed, names,
+    Preview, Signal, TemporalityNeed, names,
 };
 use muxbridge_exporter_statsd::StatsdExporter;
-use muxbridge_exporter_statsd::encode::Dialect;
+use muxbridge_exporter_statsd::encode::{Dialect, Options as LineOptions};
 use muxbridge_exporter_statsd::transport::{Endpoint, Transport};
 use progress::Progress;
 use std::collections::BTreeMap;
@@ -40,28 +40,53 @@ impl ExporterKind for Datadog {
         Needs { temporality: TemporalityNeed::Delta, ..Needs::default() }
     }
 
+    fn preview(config: &Config, batches: &[Batch]) -> Option<Preview> {
+        let (lines, options) = (line_options(config).ok()?, trace_options(config));
+        let mut preview = Preview::default();
+        for batch in batches {
+            let mut counts = Counts::default();
+            for payload in encode::traces(batch, &options, &mut counts) {
+                preview.line(&encode::to_json(&payload.body)?);
+            }
+            preview.dropped(counts.dropped());
+            preview.adjusted(counts.adjusted());
+            muxbridge_exporter_statsd::preview_lines(&lines, std::slice::from_ref(batch), &mut preview);
+        }
+        Some(preview)
+    }
+
     fn build(config: Config, cx: &BuildContext) -> Result<DatadogExporter, BuildError> {
         let endpoint = Endpoint::parse(&config.dogstatsd_url).map_err(BuildError::new)?;
-        let max_packet = config.max_packet_size.unwrap_or(endpoint.default_packet_size());
         let transport = Transport::connect(&endpoint, config.queue_size, config.resolve_interval.0, cx)?;
-        let mut lines = config.metrics.options(Dialect::Dogstatsd, max_packet);
-        if !config.env.is_empty() {
-            // Tags of the points and of the resource come first, so that this is what it says: a default.
-            lines.constant_tags.push(("env".to_owned(), config.env.clone()));
-        }
+        let lines = line_options(&config).map_err(BuildError::new)?;
         Ok(DatadogExporter {
             metrics: StatsdExporter::new(lines, transport, cx),
             agent: Agent::new(&config.trace_agent_url, config.timeout.0, cx)?,
-            options: Options {
-                operation_name: config.operation_name,
-                env: config.env,
-                hostname: config.hostname,
-                max_payload: config.max_payload_size,
-            },
+            options: trace_options(&config),
             progress: Progress::default(),
             cx: cx.clone(),
         })
     }
+}
+
+fn trace_options(config: &Config) -> Options {
+    Options {
+        operation_name: config.operation_name,
+        env: config.env.clone(),
+        hostname: config.hostname.clone(),
+        max_payload: config.max_payload_size,
+    }
+}
+
+fn line_options(config: &Config) -> Result<LineOptions, String> {
+    let endpoint = Endpoint::parse(&config.dogstatsd_url)?;
+    let max_packet = config.max_packet_size.unwrap_or(endpoint.default_packet_size());
+    let mut lines = config.metrics.options(Dialect::Dogstatsd, max_packet);
+    if !config.env.is_empty() {
+        // Tags of the points and of the resource come first, so that this is what it says: a default.
+        lines.constant_tags.push(("env".to_owned(), config.env.clone()));
+    }
+    Ok(lines)
 }
 
 /// Encodes traces and metrics and sends them to the Agent.

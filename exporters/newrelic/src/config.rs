@@ -1,5 +1,6 @@
 //! What the user writes, and where it says to send.
 
+use crate::encode::Options;
 use crate::request::Api;
 use http::Uri;
 use muxbridge_core::Signal;
@@ -234,6 +235,14 @@ impl Config {
                 Protocol::Grpc => Api::Grpc,
                 Protocol::Http => Api::Otlp,
             },
+        }
+    }
+
+    /// What concerns the encoding.
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            ai_monitoring: self.ai_monitoring,
+            service_instance_id: given(&self.service_instance_id).cloned(),
         }
     }
 

@@ -5,7 +5,6 @@
 //! ones; events wait in a bounded queue.
 
 use crate::encode::{self, apm::Apm, apm::Wanted};
-use crate::gate::is_ahead;
 use crate::request::PACK_BYTES;
 use muxbridge_core::{Batch, Signal};
 use std::collections::{BTreeMap, VecDeque};
@@ -19,6 +18,14 @@ const MAX_SERVICES: usize = 1_000;
 /// Waits between tries: 5, 10, 20, 40 and from then on 80 seconds.
 const FIRST_WAIT: u64 = 5;
 const LONGEST_WAIT: u64 = 80;
+
+/// The longest wait that anybody asks for. A time further ahead was set before the clock went back.
+const LONGEST_ASKED: u64 = 600_000_000_000;
+
+/// Whether `until` is still to come at `now` (both in nanoseconds since 1970).
+fn is_ahead(until: u64, now: u64) -> bool {
+    until > now && until - now <= LONGEST_ASKED
+}
 
 /// How long nothing is tried after a refusal.
 const AFTER_REFUSAL: Duration = Duration::from_secs(60);

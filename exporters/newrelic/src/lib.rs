@@ -3,7 +3,7 @@
 mod config;
 mod derived;
 pub mod encode;
-mod gate;
+mod preview;
 mod request;
 mod send;
 mod status;
@@ -14,7 +14,7 @@ use derived::{Derivation, Derived, Taken};
 use muxbridge_core::config::Problems;
 use muxbridge_core::{
     Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind, Needs,
-    Signal, TemporalityNeed, names,
+    Preview, Signal, TemporalityNeed, names,
 };
 use muxbridge_kit::http::{ClientOptions, HttpClient};
 use send::Door;
@@ -43,6 +43,10 @@ impl ExporterKind for NewRelic {
             max_request_bytes: Some(request::PACK_BYTES),
             max_request_items: None,
         }
+    }
+
+    fn preview(config: &Config, batches: &[Batch]) -> Option<Preview> {
+        Some(preview::preview(config, batches))
     }
 
     fn build(config: Config, cx: &BuildContext) -> Result<NewRelicExporter, BuildError> {

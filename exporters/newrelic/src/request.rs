@@ -45,18 +45,25 @@ pub(crate) struct Route {
     pub(crate) key: HeaderValue,
 }
 
-impl Route {
+impl Api {
     /// The body for a batch, before compression; `None` if nothing of the batch can be stored by New Relic.
-    pub(crate) fn body(&self, batch: &Batch, counts: &mut Counts) -> Option<Bytes> {
-        let body: Bytes = match self.api {
-            Api::Otlp | Api::Grpc => encode::otlp(batch, &self.options, counts),
-            Api::Trace(TraceFormat::Newrelic) => encode::trace_api(batch, &self.options, counts).into(),
-            Api::Trace(TraceFormat::Zipkin) => encode::zipkin(batch, &self.options, counts).into(),
-            Api::Metric => encode::metric_api(batch, &self.options, counts).into(),
-            Api::Log => encode::log_api(batch, &self.options, counts).into(),
-            Api::Event => encode::event_api(batch, &self.options, counts).into(),
+    pub(crate) fn body(self, batch: &Batch, options: &Options, counts: &mut Counts) -> Option<Bytes> {
+        let body: Bytes = match self {
+            Api::Otlp | Api::Grpc => encode::otlp(batch, options, counts),
+            Api::Trace(TraceFormat::Newrelic) => encode::trace_api(batch, options, counts).into(),
+            Api::Trace(TraceFormat::Zipkin) => encode::zipkin(batch, options, counts).into(),
+            Api::Metric => encode::metric_api(batch, options, counts).into(),
+            Api::Log => encode::log_api(batch, options, counts).into(),
+            Api::Event => encode::event_api(batch, options, counts).into(),
         };
         (counts.dropped_total() < batch.items() as u64).then_some(body)
+    }
+}
+
+impl Route {
+    /// The body for a batch, as [`Api::body`] says.
+    pub(crate) fn body(&self, batch: &Batch, counts: &mut Counts) -> Option<Bytes> {
+        self.api.body(batch, &self.options, counts)
     }
 
     /// The request for a batch; `None` if nothing of the batch can be stored by New Relic.

@@ -1,8 +1,7 @@
 //! One API of New Relic: encodes a batch, sends it once, says what happened.
 
 use crate::config::{Config, Target};
-use crate::encode::{self, Counts, Options, split_events};
-use crate::gate::Gate;
+use crate::encode::{self, Counts, split_events};
 use crate::request::{AGENT, Api, Route, check_size};
 use crate::status;
 use http::{HeaderMap, HeaderValue, Uri};
@@ -21,7 +20,6 @@ const MAX_HALF_SENT: usize = 1_024;
 pub(crate) struct Door {
     route: Route,
     transport: Transport,
-    gate: Gate,
     /// Batches of which this door has taken its part, and another one has not yet.
     half_sent: Mutex<BTreeSet<u64>>,
     key: Secret,
@@ -50,10 +48,6 @@ impl Door {
             (chosen, Api::Otlp | Api::Grpc) => chosen,
             _ => Compression::Gzip,
         };
-        let options = Options {
-            ai_monitoring: config.ai_monitoring,
-            service_instance_id: config.service_instance_id.clone(),
-        };
         let transport = if api == Api::Grpc {
             let mut headers = HeaderMap::new();
             headers.insert("api-key", key.clone());
@@ -68,11 +62,10 @@ impl Door {
         } else {
             Transport::Http(Box::new(client.clone()))
         };
-        let route = Route { uri, api, compression, options, key };
+        let route = Route { uri, api, compression, options: config.options(), key };
         Ok(Door {
             route,
             transport,
-            gate: Gate::default(),
             half_sent: Mutex::default(),
             key: config.license_key.clone(),
             cx: cx.clone(),
@@ -83,15 +76,13 @@ impl Door {
         &self.route.uri
     }
 
-    /// Sends a batch, unless New Relic has said that it is of no use now.
+    /// Sends a batch. When to ask again after a rate limit or a refused key is up to the circuit of the pipeline's lane.
     pub(crate) async fn send(&self, batch: &Batch) -> Result<Delivered, ExportError> {
-        self.gate.check(self.cx.clock.unix_nanos())?;
         let mut counts = Counts::default();
         let sent = match &self.transport {
             Transport::Http(client) => self.send_http(client, batch, &mut counts).await,
             Transport::Grpc(client) => self.send_grpc(client, batch, &mut counts).await,
         };
-        self.gate.note(&sent, self.cx.clock.unix_nanos());
         let mut delivered = sent?;
         self.count(batch.signal(), &counts);
         let stale = encode::stale(batch, self.cx.clock.unix_nanos());

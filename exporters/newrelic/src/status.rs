@@ -36,7 +36,7 @@ fn table(status: u16, after: Option<Duration>, error: String) -> ExportError {
         413 => ExportError::too_large(error),
         429 => ExportError::Retryable { after: Some(after.unwrap_or(RATE_LIMITED)), source: error.into() },
         408 | 500.. => ExportError::Retryable { after, source: error.into() },
-        401 | 403 => ExportError::permanent("unauthorized", format!("{error}; check license_key and region")),
+        401 | 403 => ExportError::unauthorized(format!("{error}; check license_key and region")),
         300..=399 | 404 | 405 | 410 => {
             ExportError::permanent("wrong_endpoint", format!("{error}; check the endpoint"))
         }

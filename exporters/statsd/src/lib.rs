@@ -9,7 +9,7 @@ use encode::{Counts, Options};
 use muxbridge_core::config::Problems;
 use muxbridge_core::{
     Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind, Needs,
-    Signal, TemporalityNeed, names,
+    Preview, Signal, TemporalityNeed, names,
 };
 use std::time::Duration;
 use transport::{Endpoint, Transport};
@@ -38,12 +38,33 @@ impl ExporterKind for Statsd {
         Needs { temporality: TemporalityNeed::Delta, ..Needs::default() }
     }
 
+    fn preview(config: &Config, batches: &[Batch]) -> Option<Preview> {
+        let mut preview = Preview::default();
+        preview_lines(&options(config).ok()?, batches, &mut preview);
+        Some(preview)
+    }
+
     fn build(config: Config, cx: &BuildContext) -> Result<StatsdExporter, BuildError> {
         let endpoint = Endpoint::parse(&config.endpoint).map_err(BuildError::new)?;
-        let max_packet = config.max_packet_size.unwrap_or(endpoint.default_packet_size());
         let transport = Transport::connect(&endpoint, config.queue_size, config.resolve_interval.0, cx)?;
-        let options = config.metrics.options(config.dialect, max_packet);
+        let options = options(&config).map_err(BuildError::new)?;
         Ok(StatsdExporter::new(options, transport, cx))
+    }
+}
+
+fn options(config: &Config) -> Result<Options, String> {
+    let endpoint = Endpoint::parse(&config.endpoint)?;
+    let max_packet = config.max_packet_size.unwrap_or(endpoint.default_packet_size());
+    Ok(config.metrics.options(config.dialect, max_packet))
+}
+
+/// Shows the lines of batches of metrics, as they are sent but for how they are packed.
+pub fn preview_lines(options: &Options, batches: &[Batch], preview: &mut Preview) {
+    for batch in batches {
+        let mut counts = Counts::default();
+        encode::encode(batch, options, &mut counts).iter().for_each(|message| preview.line(message));
+        preview.dropped(counts.dropped());
+        preview.adjusted(counts.adjusted());
     }
 }
 

@@ -27,7 +27,7 @@ fn every_status_has_the_outcome_of_new_relics_table() {
     let expected: &[(&[u16], &str)] = &[
         (&[200, 202, 204], "sent"),
         (&[400], "invalid"),
-        (&[401, 403], "unauthorized"),
+        (&[401, 403], "retry Some(60s)"),
         (&[301, 302, 307, 308, 404, 405, 410], "wrong_endpoint"),
         (&[402, 406, 409, 411, 414, 415, 422, 431, 451], "rejected"),
         (&[413], "split"),
