@@ -25,7 +25,7 @@ pub(crate) fn outcome(
     if status.is_success() {
         return Ok(if otlp { partial_success(headers, body) } else { Delivered::default() });
     }
-    let error = format!("New Relic answered {status}: {}", masked(&excerpt(body), key));
+    let error = format!("New Relic answered {status}: {}", said(body, key));
     let after = retry_after(headers, now_unix_nanos).map(|wait| wait.min(LONGEST_WAIT));
     Err(table(status.as_u16(), after, error))
 }
@@ -85,6 +85,11 @@ pub(crate) fn without_key(error: ExportError, key: &str) -> ExportError {
         ExportError::Permanent { reason, source: s } => ExportError::Permanent { reason, source: source(s) },
         ExportError::TooLarge { source: s } => ExportError::TooLarge { source: source(s) },
     }
+}
+
+/// The beginning of an answer. Masked before it is cut: a part of the key would no longer be found.
+fn said(body: &[u8], key: &str) -> String {
+    excerpt(masked(&String::from_utf8_lossy(body), key).as_bytes())
 }
 
 fn masked(text: &str, key: &str) -> String {

@@ -1,9 +1,8 @@
-//! V21: the dashboard and the alert conditions for New Relic: their form, and that they ask for what is sent.
+//! V21: the dashboard and the alert conditions for New Relic: their form and their limits.
 //!
-//! Against New Relic's own types they are checked by `tests/interop/newrelic_dashboards.py`.
+//! That they ask for what is sent is tested with the tables of the translation, in `tests/it/newrelic_command.rs`. Against New Relic's own types they are checked by `tests/interop/newrelic_dashboards.py`.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use muxbridge_exporter_newrelic::encode::apm;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -19,67 +18,6 @@ fn json(path: &str) -> Value {
 
 fn keys(value: &Value) -> BTreeSet<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
-}
-
-/// Every text of a query anywhere below.
-fn queries(value: &Value, found: &mut Vec<String>) {
-    match value {
-        Value::Object(map) => map.iter().for_each(|(key, value)| match value {
-            Value::String(query) if key == "query" => found.push(query.clone()),
-            value => queries(value, found),
-        }),
-        Value::Array(list) => list.iter().for_each(|value| queries(value, found)),
-        _ => {}
-    }
-}
-
-fn all_queries() -> Vec<String> {
-    let mut found = Vec::new();
-    queries(&json("dashboards/newrelic/dashboard.json"), &mut found);
-    queries(&json("dashboards/newrelic/alerts.json"), &mut found);
-    assert!(found.len() > 25);
-    found
-}
-
-/// Names with a dot: metrics and attributes.
-fn names(query: &str) -> BTreeSet<String> {
-    let mut outside = String::new();
-    // Texts in quotes are values.
-    query.split('\'').step_by(2).for_each(|part| {
-        outside.push_str(part);
-        outside.push(' ');
-    });
-    let name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-    let words = outside.split(|c| !name(c)).filter(|w| w.contains('.'));
-    words.filter(|w| w.contains(|c: char| c.is_ascii_alphabetic())).map(str::to_owned).collect()
-}
-
-/// What the translation can send, from its tables.
-fn tables() -> Vec<String> {
-    ["src/translate/metrics/table.rs", "src/translate/metrics/attributes.rs", "src/translate/table.rs"]
-        .iter()
-        .map(|path| text(path))
-        .collect()
-}
-
-#[test]
-fn every_metric_and_attribute_of_a_query_is_one_that_is_sent() {
-    /// What New Relic itself makes of a span or a metric.
-    const COLUMNS: [&str; 5] =
-        ["duration.ms", "otel.status_code", "otel.status_description", "service.name", "trace.id"];
-    let tables = tables();
-    let mut checked = 0;
-    for query in all_queries() {
-        for name in names(&query) {
-            let in_table = tables.iter().any(|table| table.contains(&format!("\"{name}\"")));
-            let derived = [apm::SERVER, apm::CLIENT].contains(&name.as_str());
-            assert!(in_table || derived || COLUMNS.contains(&name.as_str()), "{name} in {query}");
-            checked += 1;
-        }
-    }
-    assert!(checked > 50, "{checked}");
-    let known = names("SELECT sum(a.b) WHERE c.d = 'e.f' FACET g");
-    assert_eq!(known.into_iter().collect::<Vec<_>>(), ["a.b", "c.d"]);
 }
 
 #[test]

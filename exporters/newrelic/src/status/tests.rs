@@ -70,6 +70,12 @@ fn a_partial_success_of_an_otlp_proxy_is_passed_on() {
 fn the_key_is_masked_in_errors_even_if_the_answer_repeats_it() {
     let error = answer(403, &[], &format!("key {KEY} is not valid")).unwrap_err().to_string();
     assert!(error.contains("key *** is not valid") && !error.contains(KEY), "{error}");
+    // Wherever the answer is cut, no part of the key is left.
+    for before in 0..600 {
+        let error =
+            answer(403, &[], &format!("{}{KEY} is not valid", "-".repeat(before))).unwrap_err().to_string();
+        assert!(!error.contains(&KEY[..4]), "{error}");
+    }
 }
 
 #[test]
