@@ -37,7 +37,8 @@ pub struct Config {
     pub trace_format: Option<TraceFormat>,
     /// How requests are compressed. Only OTLP knows `zstd`; the other APIs get gzip for it. Default `gzip`.
     pub compression: Compression,
-    /// How long one request may take. Default `10s`.
+    /// How long one request may take; over HTTP three times that if it has more than 500000 bytes on the wire. Default
+    /// `10s`.
     pub timeout: GoDuration,
     /// TLS of the connection.
     pub tls: TlsConfig,

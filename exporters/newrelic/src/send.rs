@@ -12,9 +12,14 @@ use muxbridge_kit::headers::secret_value;
 use muxbridge_kit::http::{ClientOptions, Compression, HttpClient};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// How many half-sent batches are remembered; see [`logs_and_events`].
 const MAX_HALF_SENT: usize = 1_024;
+
+/// Larger requests, counted on the wire, get three times the `timeout`. New Relic's own clients wait 10 seconds, and 30 from
+/// here on.
+const LARGE_BYTES: usize = 500_000;
 
 /// Where one signal is sent to.
 pub(crate) struct Door {
@@ -23,6 +28,7 @@ pub(crate) struct Door {
     /// Batches of which this door has taken its part, and another one has not yet.
     half_sent: Mutex<BTreeSet<u64>>,
     key: Secret,
+    timeout: Duration,
     cx: BuildContext,
 }
 
@@ -68,6 +74,7 @@ impl Door {
             transport,
             half_sent: Mutex::default(),
             key: config.license_key.clone(),
+            timeout: config.timeout.0,
             cx: cx.clone(),
         })
     }
@@ -100,13 +107,18 @@ impl Door {
         counts: &mut Counts,
     ) -> Result<Delivered, ExportError> {
         let Some(request) = self.route.request(batch, counts)? else { return Ok(Delivered::default()) };
-        let response = client.send(request).await?;
+        let response = client.with_timeout(self.patience(request.body().len())).send(request).await?;
         let now = self.cx.clock.unix_nanos();
         let delivered = status::outcome(&response, self.route.api == Api::Otlp, self.key.expose(), now)?;
         if let Some(request_id) = status::request_id(response.status(), response.body()) {
             tracing::debug!(component = %self.cx.id, request_id, "new relic took a request");
         }
         Ok(delivered)
+    }
+
+    /// How long a request with a body of this size may take.
+    fn patience(&self, bytes: usize) -> Duration {
+        if bytes > LARGE_BYTES { self.timeout.saturating_mul(3) } else { self.timeout }
     }
 
     async fn send_grpc(

@@ -8,7 +8,7 @@ use muxbridge_core::{Batch, Delivered, ExportError, Exporter, Signal, names};
 use muxbridge_testkit::newrelic::{Fault, Standin};
 use muxbridge_testkit::oracle::metrics::v1::metric::Data;
 use muxbridge_testkit::oracle::{self, Message};
-use muxbridge_testkit::{GrpcReply, GrpcServer, Recorded, batch};
+use muxbridge_testkit::{GrpcReply, GrpcServer, Recorded, Reply, batch};
 use serde_json::json;
 use std::collections::BTreeMap;
 use telemetry::*;
@@ -80,6 +80,17 @@ async fn with_every_failure_of_the_table_each_span_arrives_exactly_once() {
         assert_eq!(arrived, (1..=10).collect::<Vec<_>>(), "{mode}");
         assert_eq!((server.faults_left(), server.violations()), (0, vec![]), "{mode}");
         assert_eq!(server.requests().len(), again.len() + 2, "one request for each fault, and two halves");
+    }
+}
+
+#[tokio::test]
+async fn a_large_request_gets_three_times_the_timeout_and_both_are_tried_again() {
+    let server = muxbridge_testkit::Server::start(|_| Reply::status(Reply::SILENCE)).await;
+    let (exporter, _) = exporter(&server.url(), &json!({"compression": "none", "timeout": "20ms"}));
+    for (batch, waited) in [(spans(1, 10), "within 20ms"), (spans(150, 4_000), "within 60ms")] {
+        let error = exporter.export(&batch).await.unwrap_err();
+        assert!(matches!(error, ExportError::Retryable { after: None, .. }), "{error}");
+        assert!(error.to_string().contains(waited), "{error}");
     }
 }
 
