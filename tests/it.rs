@@ -11,6 +11,7 @@ mod it {
     mod demo;
     mod examples;
     mod malformed;
+    mod newrelic_command;
     mod program;
     mod prometheus_page;
     mod prometheus_roundtrip;
