@@ -13,9 +13,9 @@ use muxbridge_core::{
     Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind, Needs,
     Signal, TemporalityNeed, names,
 };
-use muxbridge_exporter_statsd::StatsdExporter;
 use muxbridge_exporter_statsd::encode::Dialect;
 use muxbridge_exporter_statsd::transport::{Endpoint, Transport};
+use muxbridge_exporter_statsd::{StatsdExporter, own_cgroup};
 use progress::Progress;
 use std::collections::BTreeMap;
 
@@ -44,13 +44,14 @@ impl ExporterKind for Datadog {
         let endpoint = Endpoint::parse(&config.dogstatsd_url).map_err(BuildError::new)?;
         let max_packet = config.max_packet_size.unwrap_or(endpoint.default_packet_size());
         let transport = Transport::connect(&endpoint, config.queue_size, config.resolve_interval.0, cx)?;
-        let mut lines = config.metrics.options(Dialect::Dogstatsd, max_packet);
+        let container = config.metrics.container(own_cgroup);
+        let mut lines = config.metrics.options(Dialect::Dogstatsd, max_packet, &container);
         if !config.env.is_empty() {
             // Tags of the points and of the resource come first, so that this is what it says: a default.
             lines.constant_tags.push(("env".to_owned(), config.env.clone()));
         }
         Ok(DatadogExporter {
-            metrics: StatsdExporter::new(lines, transport, cx),
+            metrics: StatsdExporter::new(lines, transport, config.metrics.client_telemetry, cx),
             agent: Agent::new(&config.trace_agent_url, config.timeout.0, cx)?,
             options: Options {
                 operation_name: config.operation_name,
