@@ -6,3 +6,4 @@ mod build;
 mod corpus;
 mod requests;
 mod spans;
+mod vectors;

@@ -20,6 +20,7 @@ pub use number::rate;
 use output::Output;
 use point::Encoder;
 pub use replay::Bucket;
+pub use tags::resource_tags;
 
 use muxbridge_core::{Batch, Signal};
 use schemars::JsonSchema;
