@@ -4,6 +4,10 @@
 mod agent;
 mod build;
 mod corpus;
+mod intakes;
+mod llm;
+mod local;
 mod requests;
 mod spans;
+mod standin;
 mod vectors;
