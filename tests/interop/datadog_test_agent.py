@@ -3,7 +3,8 @@
 
     datadog_test_agent.py [--agent ddapm-test-agent] [--expect-spans N] -- COMMAND...
 
-The command finds the URL of the Agent in MUXBRIDGE_DD_TEST_AGENT and DD_TRACE_AGENT_URL. For example:
+The command finds the URL of the Agent in MUXBRIDGE_DD_TEST_AGENT and DD_TRACE_AGENT_URL, and the path of its unix
+socket in MUXBRIDGE_DD_TEST_AGENT_SOCKET. For example:
 
     datadog_test_agent.py -- cargo test -p muxbridge-exporter-datadog --test it agent
 
@@ -82,6 +83,7 @@ def main():
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as directory:
         log_path = os.path.join(directory, "agent.log")
+        apm_socket = os.path.join(directory, "apm.socket")
         env = dict(
             os.environ,
             ENABLED_CHECKS=CHECKS,
@@ -89,6 +91,7 @@ def main():
             DISABLE_LLMOBS_DATA_FORWARDING="true",
             SNAPSHOT_CI="0",
             SNAPSHOT_DIR=directory,
+            DD_APM_RECEIVER_SOCKET=apm_socket,
         )
         ports = ["--port", str(port), "--otlp-http-port", str(otlp_http), "--otlp-grpc-port", str(otlp_grpc)]
         with open(log_path, "wb") as log:
@@ -98,7 +101,7 @@ def main():
                 with open(log_path, errors="replace") as log:
                     print(log.read()[-2000:], file=sys.stderr)
                 return 2
-            env = dict(os.environ, MUXBRIDGE_DD_TEST_AGENT=url, DD_TRACE_AGENT_URL=url)
+            env = dict(os.environ, MUXBRIDGE_DD_TEST_AGENT=url, MUXBRIDGE_DD_TEST_AGENT_SOCKET=apm_socket, DD_TRACE_AGENT_URL=url)
             status = subprocess.run(args.command, env=env, check=False).returncode
             return status or check(url, args.expect_spans)
         finally:
