@@ -15,6 +15,7 @@ pub mod metrics;
 mod normalize;
 pub mod otlp;
 pub mod parts;
+pub mod preview;
 pub mod read;
 mod sampling;
 mod semantics;

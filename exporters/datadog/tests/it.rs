@@ -7,6 +7,7 @@ mod corpus;
 mod intakes;
 mod llm;
 mod local;
+mod preview;
 mod requests;
 mod spans;
 mod standin;
