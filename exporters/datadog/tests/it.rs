@@ -4,6 +4,7 @@
 mod agent;
 mod build;
 mod corpus;
+mod dashboards;
 mod intakes;
 mod llm;
 mod local;
