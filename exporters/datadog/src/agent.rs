@@ -24,6 +24,9 @@ const TRACE_COUNT: HeaderName = HeaderName::from_static("x-datadog-trace-count")
 const RATES_VERSION: HeaderName = HeaderName::from_static("datadog-rates-payload-version");
 const COMPUTED_STATS: HeaderName = HeaderName::from_static("datadog-client-computed-stats");
 
+const CONTAINER_ID: HeaderName = HeaderName::from_static("datadog-container-id");
+const ENTITY_ID: HeaderName = HeaderName::from_static("datadog-entity-id");
+
 /// Headers that are the same in every request to an endpoint for tracers.
 const HEADERS: [(HeaderName, &str); 4] = [
     (HeaderName::from_static("datadog-meta-lang"), "rust"),
@@ -100,14 +103,14 @@ impl Agent {
                 endpoint = endpoint.header(name, HeaderValue::from_static(value));
             }
             for (name, value) in [
-                ("datadog-container-id", origin.entity.strip_prefix("ci-").unwrap_or_default()),
-                ("datadog-entity-id", origin.entity.as_str()),
-                ("datadog-external-env", origin.external_data.as_str()),
+                (CONTAINER_ID, origin.entity.strip_prefix("ci-").unwrap_or_default()),
+                (ENTITY_ID, origin.entity.as_str()),
+                (HeaderName::from_static("datadog-external-env"), origin.external_data.as_str()),
             ] {
                 if !value.is_empty() {
                     let value = HeaderValue::from_str(value)
                         .map_err(|e| BuildError::new(format!("header {name}: {value:?}: {e}")))?;
-                    endpoint = endpoint.header(HeaderName::from_static(name), value);
+                    endpoint = endpoint.header(name, value);
                 }
             }
             Ok(endpoint)
@@ -154,6 +157,8 @@ pub(crate) struct Traces<'a> {
     pub(crate) agent: &'a Agent,
     /// Whether their statistics are sent too: then the Agent must not make its own.
     pub(crate) computed_stats: bool,
+    /// The container that all of them come from, if there is one: the Agent tags them for it, and not for the bridge's.
+    pub(crate) container: Option<String>,
 }
 
 impl Post for Traces<'_> {
@@ -162,6 +167,13 @@ impl Post for Traces<'_> {
         headers.insert(TRACE_COUNT, HeaderValue::from(pieces));
         if self.computed_stats {
             headers.insert(COMPUTED_STATS, HeaderValue::from_static("true"));
+        }
+        if let Some(container) = &self.container
+            && let (Ok(id), Ok(entity)) =
+                (HeaderValue::from_str(container), HeaderValue::from_str(&format!("ci-{container}")))
+        {
+            headers.insert(CONTAINER_ID, id);
+            headers.insert(ENTITY_ID, entity);
         }
         let version = self.agent.rates.lock().unwrap_or_else(PoisonError::into_inner).version.clone();
         if let Some(version) = version {

@@ -91,7 +91,8 @@ impl Local {
         let stats = if computed_stats { client_stats(&chunks, &context) } else { Parts::default() };
         let applications = self.llm.as_ref().map(|options| llm_spans(batch, options)).unwrap_or_default();
         let mut reached = self.progress.take(batch.otlp(), 2 + applications.len());
-        let sent = self.send(&chunks, &stats, &applications, computed_stats, &mut reached).await;
+        let traces = Traces { agent: &self.agent, computed_stats, container: container(batch) };
+        let sent = self.send(&traces, &chunks, &stats, &applications, &mut reached).await;
         if let Err(error) = sent {
             // What the Agent has already must not be sent again with the rest.
             if matches!(error, ExportError::Retryable { .. }) {
@@ -107,15 +108,14 @@ impl Local {
 
     async fn send(
         &self,
+        traces: &Traces<'_>,
         chunks: &Parts,
         stats: &Parts,
         applications: &[Application],
-        computed_stats: bool,
         reached: &mut Kinds,
     ) -> Result<(), ExportError> {
         let limit = Limit { bytes: self.options.max_payload, pieces: usize::MAX };
-        let traces = Traces { agent: &self.agent, computed_stats };
-        deliver(&traces, chunks, &Frame::Msgpack, limit, &mut reached[0]).await?;
+        deliver(traces, chunks, &Frame::Msgpack, limit, &mut reached[0]).await?;
         // A payload of statistics is a body without anything around it.
         let alone = Frame::fields();
         self.tally.beside("stats", &self.agent.stats, stats, &alone, STATS, &mut reached[1]).await?;
@@ -146,4 +146,12 @@ impl Local {
     pub(crate) async fn shutdown(&self) {
         self.metrics.shutdown().await;
     }
+}
+
+/// The one container that all of a batch comes from.
+fn container(batch: &Batch) -> Option<String> {
+    let mut ids = batch.resources().map(|r| r.resource.attribute(b"container.id"));
+    let first = ids.next()??;
+    let first = first.as_str().filter(|id| !id.is_empty())?;
+    ids.all(|id| id.is_some_and(|id| id.as_str() == Some(first))).then(|| first.to_owned())
 }

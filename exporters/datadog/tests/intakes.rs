@@ -160,8 +160,10 @@ fn many_series(n: usize) -> Batch {
 #[tokio::test]
 async fn what_is_over_the_limits_is_split_and_failures_lose_and_double_nothing() {
     let batch = many_series(12_000);
-    // Every kind of failure that is worth another attempt, between successes.
-    let standin = Standin::start(&[503, 200, 429, 408, 200, 500, 403, 200, 502]).await;
+    // Every kind of failure that is worth another attempt, each after something was taken or refused as too large.
+    let kinds = [503, 429, 408, 500, 403, 502];
+    let failures: Vec<u16> = (0..60).map(|i| if i % 4 == 3 { kinds[i / 4 % 6] } else { 200 }).collect();
+    let standin = Standin::start(&failures).await;
     let exporter = exporter(&standin, json!({}));
     let delivered = deliver(&exporter, &batch).await;
     assert_eq!((delivered.rejected, delivered.omitted), (0, 0));
@@ -169,7 +171,6 @@ async fn what_is_over_the_limits_is_split_and_failures_lose_and_double_nothing()
     for series in &standin.taken().series {
         *seen.entry(series.tags[0].clone()).or_insert(0) += 1;
     }
-    // The three scripted 200 are answered after the body was taken.
     assert_eq!((seen.len(), seen.values().max()), (12_000, Some(&1)));
     let requests = standin.server.requests();
     assert!(requests.iter().any(|r| r.wire_len > 512_000), "the limit was not met; the test shows nothing");
@@ -313,6 +314,19 @@ fn stats_of(payload: &rmpv::Value, key: &str) -> Vec<u64> {
     let buckets = payload["Stats"].as_array().unwrap();
     let groups = buckets.iter().flat_map(|b| b["Stats"].as_array().unwrap());
     groups.map(|g| g[key].as_u64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn what_no_agent_cuts_is_cut_here() {
+    let standin = Standin::start(&[]).await;
+    let attributes =
+        vec![kv("v", "é".repeat(20_000).as_str()), kv(&"k".repeat(300), "x"), kv(&"n".repeat(300), 1)];
+    let batch = batch(vec![], vec![span(1, "x", attributes)]);
+    exporter(&standin, json!({ "agentless": { "traces": "agent_payload" } })).export(&batch).await.unwrap();
+    let taken = standin.taken();
+    let span = &taken.chunks[0].spans[0];
+    assert_eq!((span.meta["v"].len(), span.meta[&"k".repeat(200)].as_str()), (25_000, "x"));
+    assert_eq!(span.metrics[&"n".repeat(200)], 1.0);
 }
 
 #[tokio::test]

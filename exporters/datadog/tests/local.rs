@@ -283,6 +283,12 @@ async fn the_container_and_what_kubernetes_says_are_headers() {
     ] {
         assert_eq!(traces[0].header(name), value, "{name}");
     }
+    // What comes from another container is not the bridge's.
+    let theirs = batch(vec![kv("container.id", "def")], vec![span(1, "x", vec![])]);
+    exporter.export(&theirs).await.unwrap();
+    let requests = server.requests();
+    let last = to(&requests, "/v0.4/traces")[1];
+    assert_eq!((last.header("datadog-container-id"), last.header("datadog-entity-id")), ("def", "ci-def"));
 }
 
 #[tokio::test]

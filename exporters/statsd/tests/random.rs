@@ -2,6 +2,7 @@
 
 use crate::build::*;
 use crate::parser::packet;
+use muxbridge_exporter_statsd::encode::events::{Event, ServiceCheck};
 use muxbridge_exporter_statsd::encode::{Counts, Dialect, Options, encode, pack};
 use proptest::prelude::*;
 
@@ -57,5 +58,40 @@ proptest! {
                 }
             }
         }
+    }
+
+    #[test]
+    fn no_text_breaks_an_event_or_a_service_check(parts in prop::collection::vec(hostile(), 7)) {
+        let [title, text, host, key, source, tag, message] = &parts[..] else { unreachable!() };
+        let event = Event {
+            title: title.clone(),
+            text: text.clone(),
+            host: host.clone(),
+            aggregation_key: key.clone(),
+            source: source.clone(),
+            tags: vec![tag.clone(), "a:b".into()],
+            ..Event::default()
+        };
+        let line = event.line("");
+        prop_assert!(!line.contains(char::is_control), "{line:?}");
+        // The lengths are what the Agent cuts by.
+        let (lengths, rest) = line.strip_prefix("_e{").and_then(|l| l.split_once("}:")).unwrap();
+        let (title, text) = lengths.split_once(',').unwrap();
+        let (title, text): (usize, usize) = (title.parse().unwrap(), text.parse().unwrap());
+        prop_assert_eq!(rest.as_bytes().get(title), Some(&b'|'));
+        let fields = &rest[title + 1 + text..];
+        let known = |f: &str| ["h:", "k:", "s:", "#"].iter().any(|p| f.starts_with(p));
+        prop_assert!(fields.is_empty() || fields.starts_with('|'));
+        prop_assert!(fields.split('|').skip(1).all(known), "{fields:?}");
+        let check = ServiceCheck {
+            name: key.clone(),
+            host: host.clone(),
+            tags: vec![tag.clone()],
+            message: message.clone(),
+            ..ServiceCheck::default()
+        };
+        let line = check.line("");
+        prop_assert!(!line.contains(char::is_control), "{line:?}");
+        prop_assert_eq!(line.split('|').nth(2), Some("0"));
     }
 }

@@ -2,9 +2,14 @@
 //!
 //! Field numbers are those of `pb/agent_payload.proto`, `tracer_payload.proto` and `span.proto` in Datadog's Agent.
 
+use super::normalize::truncate;
 use super::parts::{Frame, Parts};
 use super::read::{SpanView, spans};
 use muxbridge_pdata::Writer;
+
+/// The longest key and value that Datadog keeps; an Agent would cut them.
+const MAX_KEY: usize = 200;
+const MAX_VALUE: usize = 25_000;
 
 /// What is said of the sender.
 #[derive(Clone, Debug, Default)]
@@ -66,13 +71,13 @@ fn span(w: &mut Writer, span: &SpanView<'_>) {
     w.varint_nonzero(9, span.error.into());
     for (key, value) in span.meta() {
         w.message(10, |w| {
-            w.bytes(1, key.as_bytes());
-            w.bytes(2, value.as_bytes());
+            w.bytes(1, truncate(key, MAX_KEY).as_bytes());
+            w.bytes(2, truncate(value, MAX_VALUE).as_bytes());
         });
     }
     for (key, value) in span.metrics() {
         w.message(11, |w| {
-            w.bytes(1, key.as_bytes());
+            w.bytes(1, truncate(key, MAX_KEY).as_bytes());
             w.double(2, value);
         });
     }
