@@ -1,8 +1,10 @@
 //! The command line: one file for each subcommand.
 
 mod components;
+mod demo;
 mod run;
 mod schema;
+mod translate;
 mod validate;
 
 use crate::config::Config;
@@ -26,6 +28,10 @@ struct Arguments {
 enum Command {
     /// Run the bridge (what it does without a subcommand, too). Without a file it is configured by the environment.
     Run(run::Arguments),
+    /// Run the whole bridge on recorded telemetry, with no other program.
+    Demo(demo::Arguments),
+    /// Show what a destination would get for recorded telemetry. Nothing is sent.
+    Translate(translate::Arguments),
     /// Check a configuration file: all problems at once, no network.
     Validate(validate::Arguments),
     /// List the receivers, processors and exporters that a configuration can name.
@@ -47,6 +53,10 @@ enum ConfigCommand {
 pub(crate) mod exit {
     /// The command line is wrong.
     pub(crate) const USAGE: u8 = 64;
+    /// The data in a file cannot be read.
+    pub(crate) const DATA: u8 = 65;
+    /// A file cannot be opened.
+    pub(crate) const NO_INPUT: u8 = 66;
     /// A port, a file or a thread cannot be had.
     pub(crate) const UNAVAILABLE: u8 = 69;
     /// Output cannot be written.
@@ -68,6 +78,8 @@ pub fn main(registry: Registry) -> ExitCode {
     };
     let result = match arguments.command.unwrap_or(Command::Run(run::Arguments::default())) {
         Command::Run(arguments) => run::run(arguments, &registry),
+        Command::Demo(arguments) => demo::run(&arguments, &registry),
+        Command::Translate(arguments) => translate::run(&arguments, &registry),
         Command::Validate(arguments) => validate::run(&arguments, &registry),
         Command::Components(arguments) => components::run(&arguments, &registry),
         Command::Config { what: ConfigCommand::Schema } => schema::run(&registry),

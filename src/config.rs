@@ -14,7 +14,7 @@ use crate::registry::Registry;
 use muxbridge_core::config::{Problems, parse, suggest, unknown_key};
 use muxbridge_core::{ErasedExporter, ErasedProcessor, ErasedReceiver, Signal};
 use serde_json::{Map, Value};
-pub(crate) use service::{AdminSettings, LogFormat, Service};
+pub(crate) use service::{AdminSettings, BatchProcessor, LogFormat, Service};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A checked configuration: everything in it can be built.
@@ -47,7 +47,9 @@ pub(crate) struct PipelineConfig {
 }
 
 /// The processor that the Collector has for batching. Here it sets the batching of the exporters behind it.
-const BATCH: &str = "batch";
+pub(crate) const BATCH: &str = "batch";
+/// What `muxbridge components` says about it.
+pub(crate) const BATCH_SUMMARY: &str = "joins batches: sets sending_queue.batch of the exporters behind it";
 
 /// Reads YAML. Environment variables are substituted afterwards, in scalars only, so that a value cannot change the
 /// structure of the file.
@@ -98,14 +100,15 @@ pub(crate) fn from_tree(
 
     let mut loader = Loader { registry, warnings: Vec::new(), batch: BTreeMap::new() };
     let known = [keys(&receivers), keys(&processors), keys(&exporters)];
-    let receivers = loader.receivers(receivers, &mut problems);
-    let processors = loader.processors(processors, &mut problems);
-    let mut exporters = loader.exporters(exporters, &mut problems);
     let service = problems.at("service", |problems| {
         let service = parse::<Service>(&Value::Object(service), problems).unwrap_or_default();
         service.check(problems);
+        service.check_own_spans(&receivers, problems);
         service
     });
+    let receivers = loader.receivers(receivers, &mut problems);
+    let processors = loader.processors(processors, &mut problems);
+    let mut exporters = loader.exporters(exporters, &mut problems);
     let mut pipelines =
         problems.at("service", |p| p.at("pipelines", |p| pipeline_list(pipelines, &known, p)));
     loader.map_batch(&mut pipelines, &mut exporters);
@@ -165,7 +168,7 @@ impl Loader<'_> {
         for (id, value) in map {
             if id.split('/').next() == Some(BATCH) {
                 let settings =
-                    problems.at("processors", |p| p.at(&id, |p| parse::<service::BatchProcessor>(&value, p)));
+                    problems.at("processors", |p| p.at(&id, |p| parse::<BatchProcessor>(&value, p)));
                 self.batch.insert(id, settings.unwrap_or_default().into());
             } else {
                 rest.insert(id, value);

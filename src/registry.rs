@@ -14,7 +14,7 @@ impl Registry {
     /// All built-in components. A new exporter is one line here and one in `Cargo.toml`.
     pub fn builtin() -> Self {
         Registry {
-            receivers: vec![crate::receivers::otlp::FACTORY],
+            receivers: vec![crate::receivers::otlp::FACTORY, crate::receivers::prometheus::FACTORY],
             processors: vec![crate::processors::modelmuxer::FACTORY],
             exporters: vec![
                 muxbridge_exporter_otlp::OTLP,
@@ -22,6 +22,8 @@ impl Registry {
                 muxbridge_exporter_datadog::FACTORY,
                 muxbridge_exporter_newrelic::FACTORY,
                 muxbridge_exporter_statsd::FACTORY,
+                muxbridge_exporter_prometheus::FACTORY,
+                muxbridge_exporter_file::FACTORY,
                 muxbridge_exporter_debug::FACTORY,
             ],
         }

@@ -2,6 +2,8 @@
 
 pub mod errors;
 pub mod explain;
+pub mod logs;
+pub mod metrics;
 pub mod profile;
 pub mod providers;
 pub mod routes;

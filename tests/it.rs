@@ -7,7 +7,16 @@
 )]
 
 mod it {
+    mod allocations;
+    mod demo;
+    mod examples;
+    mod malformed;
     mod program;
+    mod prometheus_page;
+    mod prometheus_roundtrip;
+    mod scrape;
     mod structure;
+    mod translate_command;
+    mod translate_metrics;
     mod translate_spans;
 }

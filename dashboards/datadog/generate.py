@@ -21,8 +21,11 @@ def names(path, pattern):
     return set(re.findall(pattern, (ROOT / path).read_text()))
 
 
-KNOWN = names("src/translate/metrics/table.rs", r'\bname: "([a-z_.]+)"') | names(
-    "crates/core/src/counters.rs", r'&str = "(muxbridge_[a-z_]+)"'
+KNOWN = (
+    names("src/translate/metrics/table.rs", r'\bname: "([a-z_.]+)"')
+    | names("crates/core/src/counters.rs", r'&str = "(muxbridge_[a-z_]+)"')
+    # What the receiver says of each scrape itself.
+    | names("src/prometheus.rs", r'otlp::gauge\(w, "([a-z_]+)"')
 )
 
 PROVIDER, MODEL, ERROR = "gen_ai.provider.name", "gen_ai.request.model", "error.type"
@@ -170,7 +173,7 @@ DASHBOARD = {
         group(
             "The bridge",
             [
-                graph("ModelMuxer can be scraped", [over("min", "modelmuxer.up", scope="$env,$service")]),
+                graph("ModelMuxer can be scraped", [over("min", "up", scope="$env,$service")]),
                 graph(
                     "Items sent, dropped, refused",
                     [
@@ -223,7 +226,7 @@ MONITORS = [
     monitor(
         "ModelMuxer cannot be scraped",
         "query alert",
-        f"max(last_5m):max:{metric('modelmuxer.up')}{{*}} by {{service}} < 1",
+        f"max(last_5m):max:{metric('up')}{{*}} by {{service}} < 1",
         "ModelMuxer is down, or its metrics page does not answer.",
         1,
         notify_no_data=True,

@@ -5,4 +5,6 @@
 #[allow(dead_code, reason = "each target uses one body")]
 mod bodies;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::validate_and_read(muxbridge_pdata::Signal::Logs, data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    bodies::validate_and_read(muxbridge_pdata::Signal::Logs, data);
+});

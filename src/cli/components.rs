@@ -1,6 +1,7 @@
 //! `muxbridge components`: what a configuration can name.
 
 use super::{Failure, print};
+use crate::config::{BATCH, BATCH_SUMMARY};
 use crate::registry::Registry;
 use muxbridge_core::Signal;
 use serde_json::json;
@@ -43,5 +44,7 @@ fn list(registry: &Registry) -> Vec<Row> {
     let receivers = registry.receivers().iter().map(|f| ("receivers", f.name, f.signals, f.summary));
     let processors = registry.processors().iter().map(|f| ("processors", f.name, f.signals, f.summary));
     let exporters = registry.exporters().iter().map(|f| ("exporters", f.name, f.signals, f.summary));
-    receivers.chain(processors).chain(exporters).collect()
+    // The configuration reads this one itself, so no factory stands for it.
+    let batch = ("processors", BATCH, &Signal::ALL[..], BATCH_SUMMARY);
+    receivers.chain(processors).chain([batch]).chain(exporters).collect()
 }

@@ -3,12 +3,15 @@
 use super::{ConfigArgument, Failure, exit, say, variables};
 use crate::config::{Config, environment};
 use crate::pipeline::graph::Graph;
+use crate::pipeline::tap::Tap;
 use crate::registry::Registry;
 use crate::telemetry::admin::{self, Admin};
 use crate::telemetry::logs::LogSettings;
 use crate::telemetry::spans::Spans;
 use muxbridge_core::config::Problems;
 use muxbridge_core::{BuildError, Clock, Counters, Stop};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(clap::Args, Default)]
@@ -31,11 +34,15 @@ pub(crate) fn run(arguments: Arguments, registry: &Registry) -> Result<(), Failu
         say("no configuration file; this is what the environment says:");
         chosen.iter().for_each(|line| say(&format!("  {line}")));
     }
-    bridge(config)
+    bridge(config, |_| std::future::pending())
 }
 
-/// Runs a checked configuration until SIGTERM or SIGINT.
-fn bridge(config: Config) -> Result<(), Failure> {
+/// Runs a checked configuration until SIGTERM or SIGINT, or until what runs beside it ends. `beside` is given the
+/// address of the admin port.
+pub(super) fn bridge<F: Future<Output = ()>>(
+    config: Config,
+    beside: impl FnOnce(Option<SocketAddr>) -> F,
+) -> Result<(), Failure> {
     let unavailable = |e: BuildError| Failure::new(exit::UNAVAILABLE, e);
     let logs = LogSettings::new(&config.service, &variables).map_err(|e| Failure::new(exit::CONFIG, e))?;
     let (layer, spans) = Spans::new(&config.service).map_err(unavailable)?.unzip();
@@ -57,12 +64,16 @@ fn bridge(config: Config) -> Result<(), Failure> {
     let settings = config.service.admin.clone();
     let address = admin::address(&settings, &variables).map_err(|e| Failure::new(exit::CONFIG, e))?;
     let listener = address.map(Admin::bind).transpose().map_err(unavailable)?;
-    let graph = Graph::build(config, &counters, &clock).map_err(unavailable)?;
+    let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let shown = listener.is_some() && settings.pipeline_metrics;
+    let tap = shown.then(|| Arc::new(Tap::new(&counters, &clock)));
+    let graph = Graph::build(config, &counters, &clock, tap.as_ref()).map_err(unavailable)?;
     let admin = listener.map(|listener| {
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "admin port: /health /ready /metrics");
         }
-        Admin::new(listener, &settings, counters.clone(), clock, graph.health(), stopping.clone())
+        let pages = tap.as_ref().map(|tap| tap.pages().clone());
+        Admin::new(listener, &settings, counters.clone(), clock, pages, graph.health(), stopping.clone())
     });
     let main = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -86,6 +97,7 @@ fn bridge(config: Config) -> Result<(), Failure> {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = beside(address) => {}
         }
         tracing::info!("stopping: delivering what is queued");
         stopping.stop();

@@ -1,7 +1,7 @@
 //! `muxbridge config schema`: the JSON Schema of the whole configuration file, for editors and for reading.
 
 use super::{Failure, print};
-use crate::config::{RawPipeline, Service};
+use crate::config::{BATCH, BatchProcessor, RawPipeline, Service};
 use crate::pipeline::settings::{RetryOnFailure, SendingQueue};
 use crate::registry::Registry;
 use muxbridge_core::config::schema;
@@ -24,6 +24,7 @@ pub(crate) fn whole(registry: &Registry) -> Value {
     }
     let receivers = registry.receivers().iter().map(|f| (pattern(f.name), nullable(nested((f.schema)()))));
     let processors = registry.processors().iter().map(|f| (pattern(f.name), nullable(nested((f.schema)()))));
+    let batch = (pattern(BATCH), nullable(nested(schema::<BatchProcessor>())));
     let mut service = nested(schema::<Service>());
     if let Some(properties) = service.get_mut("properties").and_then(Value::as_object_mut) {
         let pipelines = [("^(traces|metrics|logs)(/[^/]+)?$".to_owned(), nested(schema::<RawPipeline>()))];
@@ -37,7 +38,7 @@ pub(crate) fn whole(registry: &Registry) -> Value {
         "required": ["receivers", "exporters", "service"],
         "properties": {
             "receivers": components(receivers.collect()),
-            "processors": components(processors.collect()),
+            "processors": components(processors.chain([batch]).collect()),
             "exporters": components(exporters),
             "service": service,
         },

@@ -8,6 +8,10 @@ pub(crate) struct FromEnvironment {
     pub(crate) chosen: Vec<String>,
 }
 
+/// Where ModelMuxer listens unless it is told otherwise, and its page.
+const MODELMUXER: &str = "http://127.0.0.1:8000";
+const MODELMUXER_PATH: &str = "/metrics/prometheus";
+
 type Variables<'v> = &'v dyn Fn(&str) -> Option<String>;
 
 /// Where our own receivers listen: an exporter that sends there would send to itself.
@@ -15,13 +19,20 @@ const OWN_PORTS: [&str; 2] = ["4317", "4318"];
 
 /// Builds the same tree that a file would hold.
 pub(crate) fn configuration(variables: Variables<'_>) -> FromEnvironment {
+    configuration_on(&OWN_PORTS, variables)
+}
+
+/// As [`configuration`], for a bridge whose own receivers listen on other ports.
+pub(crate) fn configuration_on(own_ports: &[&str], variables: Variables<'_>) -> FromEnvironment {
     let mut chosen = Vec::new();
     let set = |name: &str| variables(name).filter(|v| !v.is_empty());
     chosen.push("otlp: listens on 127.0.0.1:4317 (gRPC) and 127.0.0.1:4318 (HTTP)".to_owned());
+    let (target, why) = modelmuxer(&set);
+    chosen.push(why);
     let mut exporters = Exporters { map: Map::new(), names: Default::default(), chosen };
     datadog(&set, &mut exporters);
     new_relic(&set, &mut exporters);
-    otlp(&set, &mut exporters);
+    otlp(own_ports, &set, &mut exporters);
     if exporters.map.is_empty() {
         exporters.add(
             "debug",
@@ -41,15 +52,41 @@ pub(crate) fn configuration(variables: Variables<'_>) -> FromEnvironment {
         }
     };
     pipeline("traces", &["otlp"], traces);
-    pipeline("metrics", &["otlp"], metrics);
+    pipeline("metrics", &["otlp", "prometheus"], metrics);
     pipeline("logs", &["otlp"], logs);
     let tree = json!({
-        "receivers": { "otlp": {} },
+        "receivers": { "otlp": {}, "prometheus": { "targets": [target] } },
         "processors": { "modelmuxer": {} },
         "exporters": exporters.map,
         "service": { "pipelines": pipelines },
     });
     FromEnvironment { tree, chosen: exporters.chosen }
+}
+
+/// The target of the scrape, and why it is that one.
+fn modelmuxer(set: Variables<'_>) -> (Value, String) {
+    let Some(url) = set("MODELMUXER_URL") else {
+        let target = json!({ "endpoint": format!("{MODELMUXER}{MODELMUXER_PATH}"), "optional": true });
+        let why = format!(
+            "prometheus: scrapes {MODELMUXER}{MODELMUXER_PATH}, where ModelMuxer usually is (set MODELMUXER_URL to another address)"
+        );
+        return (target, why);
+    };
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", &url));
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (user, host) =
+        authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+    let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
+    let path = if ["", "/"].contains(&path) { MODELMUXER_PATH } else { path };
+    let mut target = json!({ "endpoint": format!("{scheme}://{host}{path}{query}") });
+    if let Some(user) = user {
+        let (name, password) = user.split_once(':').unwrap_or((user, ""));
+        target["basic_auth"] =
+            json!({ "username": percent_decode(name), "password": percent_decode(password) });
+    }
+    // An @ this late is a password that should have been percent-encoded.
+    let shown = if path.contains('@') { String::new() } else { format!("{scheme}://{host}{path} ") };
+    (target, format!("prometheus: scrapes {shown}(MODELMUXER_URL)"))
 }
 
 struct Exporters {
@@ -110,7 +147,7 @@ fn new_relic(set: Variables<'_>, exporters: &mut Exporters) {
 }
 
 /// `OTEL_EXPORTER_OTLP_*` as the OTLP exporter specification defines them.
-fn otlp(set: Variables<'_>, exporters: &mut Exporters) {
+fn otlp(own_ports: &[&str], set: Variables<'_>, exporters: &mut Exporters) {
     let signals = ["TRACES", "METRICS", "LOGS"];
     let of = |signal: &str, key: &str| set(&format!("OTEL_EXPORTER_OTLP_{signal}_{key}"));
     let general = set("OTEL_EXPORTER_OTLP_ENDPOINT");
@@ -118,7 +155,7 @@ fn otlp(set: Variables<'_>, exporters: &mut Exporters) {
         let own = of(signal, "ENDPOINT");
         let Some(endpoint) = own.clone().or_else(|| general.clone()) else { continue };
         let value = |key: &str| of(signal, key).or_else(|| set(&format!("OTEL_EXPORTER_OTLP_{key}")));
-        if is_own(&endpoint) {
+        if is_own(own_ports, &endpoint) {
             let text = format!(
                 "otlp: OTEL_EXPORTER_OTLP_ENDPOINT is {endpoint}, which is this bridge itself, so it is not used"
             );
@@ -184,11 +221,11 @@ fn add_otlp(exporters: &mut Exporters, kind: &str, position: usize, config: Valu
     exporters.add(&id, config, signals, &why);
 }
 
-fn is_own(endpoint: &str) -> bool {
+fn is_own(own_ports: &[&str], endpoint: &str) -> bool {
     let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();
     let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
-    ["localhost", "127.0.0.1", "[::1]"].contains(&host) && OWN_PORTS.contains(&port)
+    ["localhost", "127.0.0.1", "[::1]"].contains(&host) && own_ports.contains(&port)
 }
 
 /// `key=value,key2=value2`, with percent-encoded values (W3C baggage, as the specification says).

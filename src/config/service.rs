@@ -4,6 +4,7 @@ use crate::pipeline::settings::BatchSettings;
 use muxbridge_core::config::{GoDuration, Problems};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use std::net::SocketAddr;
 
 /// `service`, without its pipelines.
@@ -32,7 +33,7 @@ impl Default for Service {
 }
 
 /// `service.admin`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AdminSettings {
     /// Whether to listen at all. Default true, or what ENABLE_METRICS says.
@@ -42,6 +43,15 @@ pub(crate) struct AdminSettings {
     /// Host names that requests may name besides localhost and the address itself. A page in a browser on this host
     /// could otherwise read the metrics through a name of its own.
     pub(crate) allowed_hosts: Vec<String>,
+    /// Whether `/metrics` shows the metrics of all pipelines, as they leave their processors, besides our own counters.
+    /// Default true.
+    pub(crate) pipeline_metrics: bool,
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        AdminSettings { enabled: None, endpoint: None, allowed_hosts: Vec::new(), pipeline_metrics: true }
+    }
 }
 
 /// `service.telemetry`.
@@ -95,6 +105,24 @@ impl Default for Traces {
 }
 
 impl Service {
+    /// The bridge's own spans must not come back to it: each would make the next one.
+    pub(crate) fn check_own_spans(&self, receivers: &Map<String, Value>, problems: &mut Problems) {
+        let Some(endpoint) = &self.telemetry.traces.endpoint else { return };
+        let authority = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, rest)| rest);
+        let (host, port) = split_port(authority.split('/').next().unwrap_or_default());
+        let here = |host: &str| ["localhost", "127.0.0.1", "[::1]", "0.0.0.0", "[::]"].contains(&host);
+        for (id, receiver) in receivers.iter().filter(|(id, _)| id.split('/').next() == Some("otlp")) {
+            let listen = receiver.pointer("/protocols/grpc/endpoint").and_then(Value::as_str);
+            let (own, own_port) = split_port(listen.unwrap_or("127.0.0.1:4317"));
+            if port == own_port && (host == own || (here(host) && here(own))) {
+                problems.add(
+                    "telemetry.traces.endpoint",
+                    format!("{endpoint:?} is the bridge's own receiver {id:?}: each span would make another; send them elsewhere"),
+                );
+            }
+        }
+    }
+
     pub(crate) fn check(&self, problems: &mut Problems) {
         if let Some(endpoint) = &self.admin.endpoint
             && endpoint.parse::<SocketAddr>().is_err()
@@ -121,6 +149,10 @@ impl Service {
             problems.add("workers", format!("{} is more than 256", self.workers));
         }
     }
+}
+
+fn split_port(authority: &str) -> (&str, &str) {
+    authority.rsplit_once(':').unwrap_or((authority, ""))
 }
 
 /// The Collector's `batch` processor.

@@ -171,4 +171,68 @@ mod environment_only {
         assert_eq!(config.exporters.keys().collect::<Vec<_>>(), ["debug"]);
         assert!(chosen.iter().any(|c| c.contains("this bridge itself")), "{chosen:?}");
     }
+
+    fn scraped(url: Option<&str>) -> (serde_json::Value, String) {
+        let found = configuration(&|name| url.filter(|_| name == "MODELMUXER_URL").map(str::to_owned));
+        assert_eq!(found.tree["service"]["pipelines"]["metrics"]["receivers"][1], "prometheus");
+        let target = found.tree["receivers"]["prometheus"]["targets"][0].clone();
+        from_tree(found.tree, &Registry::builtin(), Problems::new())
+            .unwrap_or_else(|p| panic!("{:?}", p.into_vec()));
+        let why = found.chosen.into_iter().find(|c| c.starts_with("prometheus: "));
+        (target, why.unwrap_or_default())
+    }
+
+    #[test]
+    fn modelmuxer_is_scraped_where_it_usually_is_and_may_be_absent() {
+        let (target, why) = scraped(None);
+        let expected =
+            serde_json::json!({ "endpoint": "http://127.0.0.1:8000/metrics/prometheus", "optional": true });
+        assert_eq!(target, expected);
+        assert!(why.contains("http://127.0.0.1:8000/metrics/prometheus") && why.contains("MODELMUXER_URL"));
+    }
+
+    #[test]
+    fn modelmuxer_url_names_the_target_and_gets_the_page_if_it_has_no_path() {
+        for (url, endpoint) in [
+            ("http://router:8000", "http://router:8000/metrics/prometheus"),
+            ("https://router/", "https://router/metrics/prometheus"),
+            ("router:8000", "http://router:8000/metrics/prometheus"),
+            ("http://router:8000/metrics", "http://router:8000/metrics"),
+            ("http://router?x=1", "http://router/metrics/prometheus?x=1"),
+        ] {
+            let (target, why) = scraped(Some(url));
+            assert_eq!(target, serde_json::json!({ "endpoint": endpoint }), "{url}");
+            assert!(why.contains("(MODELMUXER_URL)"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_modelmuxer_url_is_sent_but_not_shown() {
+        let (target, why) = scraped(Some("http://me:canary%40x@router:8000/?key=canary"));
+        assert_eq!(target["endpoint"], "http://router:8000/metrics/prometheus?key=canary");
+        assert_eq!(target["basic_auth"], serde_json::json!({ "username": "me", "password": "canary@x" }));
+        assert_eq!(why, "prometheus: scrapes http://router:8000/metrics/prometheus (MODELMUXER_URL)");
+        let found =
+            configuration(&|n| (n == "MODELMUXER_URL").then(|| "http://me:ca/nary@router".to_owned()));
+        let shown = found.chosen.join("\n");
+        assert!(!shown.contains("nary") && !shown.contains("me:ca"), "{shown}");
+    }
+}
+
+#[test]
+fn own_spans_cannot_be_sent_to_the_bridge_itself() {
+    let yaml = |endpoint: &str| {
+        format!(
+            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '0.0.0.0:5317'}}}}}}}}\nexporters: {{debug: }}\n\
+             service: {{telemetry: {{traces: {{endpoint: '{endpoint}'}}}}, pipelines: {{traces: {{receivers: [otlp], exporters: [debug]}}}}}}\n"
+        )
+    };
+    let found = problems(&yaml("http://localhost:5317"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("service.telemetry.traces.endpoint: \"http://localhost:5317\""),
+        "{found:?}"
+    );
+    assert!(problems(&yaml("http://localhost:5318")).is_empty());
+    assert!(problems(&yaml("http://collector:5317")).is_empty());
 }

@@ -1,13 +1,15 @@
 //! Takes batches from a lane to the exporter: splitting, retry with backoff, counting.
 
+use super::circuit::Permit;
 use super::lane::Lane;
 use super::settings::RetryOnFailure;
-use muxbridge_core::{Batch, DynExporter, ExportError, Stop};
+use muxbridge_core::{Batch, Delivered, DynExporter, ExportError, Stop};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// Whether a destination takes what it is sent: for `/ready`.
 #[derive(Debug, Default)]
@@ -83,45 +85,40 @@ impl Delivery {
         let began = Instant::now();
         let mut attempt = 0u32;
         loop {
-            let result = tokio::select! {
-                result = self.exporter.export_dyn(&batch) => result,
+            let attempted = tokio::select! {
+                attempted = self.attempt(&batch, attempt) => attempted,
                 () = self.abandon.wait() => {
                     counts.drop_queued("shutdown", items);
                     return Vec::new();
                 }
             };
+            let (permit, result) = attempted;
             let (after, error) = match result {
                 Ok(delivered) => {
+                    permit.answered();
                     self.health.ok(&self.id);
-                    let rejected = delivered.rejected.min(items);
-                    if rejected > 0 {
-                        tracing::warn!(
-                            exporter = self.id,
-                            rejected,
-                            message = delivered.message,
-                            "partly rejected"
-                        );
-                        counts.drop_queued("rejected", rejected);
-                    }
-                    let omitted = delivered.omitted.min(items - rejected);
-                    counts.queued.sub(items - rejected);
-                    counts.sent.add(items - rejected - omitted);
+                    self.delivered(items, delivered);
                     return Vec::new();
                 }
                 Err(ExportError::Retryable { after, source }) => (after, source.to_string()),
-                Err(ExportError::TooLarge { .. }) if items > 1 => {
-                    return split(&batch, batch.items().div_ceil(2), usize::MAX);
-                }
                 Err(ExportError::TooLarge { source }) => {
+                    permit.answered();
+                    if items > 1 {
+                        return split(&batch, batch.items().div_ceil(2), usize::MAX);
+                    }
                     return self.give_up("too_large", items, &source.to_string());
                 }
                 Err(ExportError::Permanent { reason, source }) => {
+                    permit.answered();
                     self.health.failed(&self.id, &source.to_string());
                     return self.give_up(reason, items, &source.to_string());
                 }
             };
+            permit.failed(self.delay(self.lane.circuit.failures(), after, random));
             self.health.failed(&self.id, &error);
             let limit = self.retry.max_elapsed_time.0;
+            // Its own delay besides that of the circuit, so that a batch that alone makes the destination fail does not
+            // hold back the others for longer each time.
             let delay = self.delay(attempt, after, random);
             if !self.retry.enabled || (limit > Duration::ZERO && began.elapsed() + delay > limit) {
                 return self.give_up("retries_exhausted", items, &error);
@@ -136,6 +133,47 @@ impl Delivery {
                 }
             }
         }
+    }
+
+    /// Waits for the circuit and sends once, under a span of our own.
+    async fn attempt(&self, batch: &Batch, attempt: u32) -> (Permit<'_>, Result<Delivered, ExportError>) {
+        let permit = self.lane.circuit.enter().await;
+        let span = tracing::info_span!(
+            "export",
+            otel.kind = "client",
+            exporter = self.id,
+            signal = self.lane.signal.as_str(),
+            items = batch.items(),
+            bytes = batch.otlp().len(),
+            attempt,
+            outcome = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
+        );
+        let result = self.exporter.export_dyn(batch).instrument(span.clone()).await;
+        let outcome = match &result {
+            Ok(_) => "sent",
+            Err(ExportError::Retryable { .. }) => "retryable",
+            Err(ExportError::Permanent { .. }) => "permanent",
+            Err(ExportError::TooLarge { .. }) => "too_large",
+        };
+        span.record("outcome", outcome);
+        if result.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        (permit, result)
+    }
+
+    /// Counts what the destination took, and what it or the exporter left out.
+    fn delivered(&self, items: u64, delivered: Delivered) {
+        let counts = &self.lane.counts;
+        let rejected = delivered.rejected.min(items);
+        if rejected > 0 {
+            tracing::warn!(exporter = self.id, rejected, message = delivered.message, "partly rejected");
+            counts.drop_queued("rejected", rejected);
+        }
+        let omitted = delivered.omitted.min(items - rejected);
+        counts.queued.sub(items - rejected);
+        counts.sent.add(items - rejected - omitted);
     }
 
     fn give_up(&self, reason: &str, items: u64, error: &str) -> Vec<Batch> {

@@ -1,6 +1,7 @@
 //! What a receiver hands its batches to: the processors of each pipeline, then the fanout.
 
 use super::lane::Destination;
+use super::tap::Tap;
 use muxbridge_core::{Batch, BoxFuture, Consumer, Processor, Refused, Signal};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +12,8 @@ pub(crate) struct Chain {
     pub(crate) receivers: Vec<String>,
     pub(crate) processors: Mutex<Vec<Box<dyn Processor>>>,
     pub(crate) destinations: Vec<Arc<Destination>>,
+    /// Shows metrics on the admin port, if it is to.
+    pub(crate) tap: Option<Arc<Tap>>,
 }
 
 impl Chain {
@@ -21,7 +24,7 @@ impl Chain {
 
     fn process(&self, batch: Batch, now: Instant) {
         let mut processors = self.processors.lock().unwrap_or_else(PoisonError::into_inner);
-        run(&mut processors, batch, now, &mut |batch| self.fan_out(batch, now));
+        process(&mut processors, batch, now, &mut |batch| self.fan_out(batch, now));
     }
 
     /// Lets out what has been held back long enough.
@@ -40,13 +43,16 @@ impl Chain {
             let (head, later) = processors.split_at_mut(position + 1);
             if let Some(processor) = head.last_mut() {
                 call(&mut **processor, &mut |batch| {
-                    run(later, batch, now, &mut |batch| self.fan_out(batch, now))
+                    process(later, batch, now, &mut |batch| self.fan_out(batch, now))
                 });
             }
         }
     }
 
     fn fan_out(&self, batch: Batch, now: Instant) {
+        if let Some(tap) = &self.tap {
+            tap.take(&batch);
+        }
         for destination in &self.destinations {
             if let Some(lane) = destination.lane(batch.signal()) {
                 lane.push(batch.clone(), now);
@@ -55,10 +61,16 @@ impl Chain {
     }
 }
 
-fn run(processors: &mut [Box<dyn Processor>], batch: Batch, now: Instant, out: &mut dyn FnMut(Batch)) {
+/// Passes a batch through processors, one after the other.
+pub(crate) fn process(
+    processors: &mut [Box<dyn Processor>],
+    batch: Batch,
+    now: Instant,
+    out: &mut dyn FnMut(Batch),
+) {
     match processors.split_first_mut() {
         None => out(batch),
-        Some((first, later)) => first.process(batch, now, &mut |batch| run(later, batch, now, out)),
+        Some((first, later)) => first.process(batch, now, &mut |batch| process(later, batch, now, out)),
     }
 }
 

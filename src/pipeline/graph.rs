@@ -4,6 +4,7 @@ use super::delivery::{Delivery, Health};
 use super::entry::{Chain, Entry};
 use super::lane::{Destination, Lane};
 use super::settings::{RetryOnFailure, SendingQueue};
+use super::tap::Tap;
 use crate::config::{Config, ExporterConfig, PipelineConfig};
 use muxbridge_core::{
     BuildContext, BuildError, Clock, Counters, DynExporter, Needs, RunReceiver, Signal, Stop, TemporalityNeed,
@@ -51,11 +52,16 @@ pub(crate) struct Running {
 }
 
 impl Graph {
-    /// Builds everything: opens sockets and files, starts nothing.
+    /// Builds everything: opens sockets and files, starts nothing. All metrics go to `tap` too.
     ///
     /// # Errors
     /// The first component that cannot be built, with its id.
-    pub(crate) fn build(config: Config, counters: &Counters, clock: &Clock) -> Result<Self, BuildError> {
+    pub(crate) fn build(
+        config: Config,
+        counters: &Counters,
+        clock: &Clock,
+        tap: Option<&Arc<Tap>>,
+    ) -> Result<Self, BuildError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if config.service.workers == 0 { cores } else { config.service.workers };
         let runtimes = (0..count).map(|_| runtime()).collect::<Result<Vec<_>, _>>()?;
@@ -95,6 +101,7 @@ impl Graph {
                         receivers: pipeline.receivers.clone(),
                         processors: Mutex::new(processors.collect()),
                         destinations: chosen.map(|b| b.destination.clone()).collect(),
+                        tap: tap.cloned(),
                     })
                 })
                 .collect();

@@ -1,5 +1,6 @@
 //! The bounded memory queue of one signal of one destination.
 
+use super::circuit::Circuit;
 use super::delivery::Health;
 use super::settings::{SendingQueue, Sizer};
 use muxbridge_core::{Batch, Counter, Counters, Needs, Signal, TemporalityNeed, names};
@@ -29,6 +30,8 @@ pub(crate) struct Lane {
     pub(crate) needs: Needs,
     pub(crate) settings: SendingQueue,
     pub(crate) counts: LaneCounts,
+    /// One destination may limit one signal and take another, so that each lane has its own.
+    pub(crate) circuit: Circuit,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -101,6 +104,7 @@ impl Lane {
             needs,
             settings,
             counts: LaneCounts::new(counters, id, signal),
+            circuit: Circuit::default(),
             state: Mutex::new(State { waiting: VecDeque::new(), items: 0, bytes: 0, closed: false, delta }),
             changed: Notify::new(),
         }

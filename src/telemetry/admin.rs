@@ -2,17 +2,16 @@
 
 use crate::config::AdminSettings;
 use crate::pipeline::Health;
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::body::Incoming;
+use hyper::header::HOST;
+use hyper::{Request, StatusCode};
 use muxbridge_core::{BuildError, Clock, Counters, Stop};
+use muxbridge_exporter_prometheus::Pages;
+use muxbridge_exporter_prometheus::encode::{Format, Head, Kind, Page, push_label};
+use muxbridge_exporter_prometheus::serve::{self, Answer, text, with_type};
 use serde_json::{Map, Value, json};
-use std::fmt::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 const DEFAULT_PORT: u16 = 9090;
 const CONNECTIONS: usize = 64;
@@ -26,6 +25,8 @@ pub(crate) struct Admin {
 struct State {
     counters: Counters,
     clock: Clock,
+    /// The metrics of the pipelines, if they are to be shown.
+    pages: Option<Pages>,
     started: u64,
     health: Vec<(String, Arc<Health>)>,
     hosts: Vec<String>,
@@ -64,8 +65,7 @@ pub(crate) fn address(
 impl Admin {
     /// Binds the port.
     pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BuildError> {
-        let bound = TcpListener::bind(address).and_then(|l| l.set_nonblocking(true).map(|()| l));
-        bound.map_err(|e| {
+        serve::bind(address).map_err(|e| {
             let who = if address.port() == DEFAULT_PORT { " Port 9090 is usually Prometheus." } else { "" };
             BuildError::new(format!(
                 "cannot listen on {address} for health and metrics: {e}.{who} Set service.admin.endpoint or METRICS_PORT \
@@ -79,6 +79,7 @@ impl Admin {
         settings: &AdminSettings,
         counters: Counters,
         clock: Clock,
+        pages: Option<Pages>,
         health: Vec<(String, Arc<Health>)>,
         stopping: Stop,
     ) -> Self {
@@ -88,44 +89,20 @@ impl Admin {
             hosts.push(address.ip().to_string());
         }
         let started = clock.unix_nanos();
-        let state = State { counters, clock, started, health, hosts, stopping };
+        let state = State { counters, clock, pages, started, health, hosts, stopping };
         Admin { listener, state: Arc::new(state) }
     }
 
     /// Serves until the task is dropped.
     pub(crate) async fn serve(self) {
-        let Ok(listener) = tokio::net::TcpListener::from_std(self.listener) else { return };
-        let permits = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
-        loop {
-            let Ok(permit) = permits.clone().acquire_owned().await else { return };
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of file descriptors, most likely: waiting helps, giving up does not.
-                    tracing::warn!(%error, "admin port cannot accept");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let state = self.state.clone();
-            tokio::spawn(async move {
-                let service = hyper::service::service_fn(move |request| {
-                    let response = state.answer(&request);
-                    async move { Ok::<_, std::convert::Infallible>(response) }
-                });
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(Duration::from_secs(10))
-                    .serve_connection(TokioIo::new(stream), service);
-                let _ = connection.await;
-                drop(permit);
-            });
-        }
+        // It answers while everything else stops, so nothing but the end of the process closes it.
+        let state = self.state;
+        serve::serve(self.listener, CONNECTIONS, Stop::new(), move |request| state.answer(request)).await;
     }
 }
 
 impl State {
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer(&self, request: &Request<Incoming>) -> Answer {
         let host = request.headers().get(HOST).and_then(|h| h.to_str().ok()).unwrap_or("localhost");
         if !self.hosts.iter().any(|allowed| allowed == without_port(host)) {
             return text(
@@ -133,22 +110,26 @@ impl State {
                 "unknown host; add it to service.admin.allowed_hosts\n".to_owned(),
             );
         }
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
-            response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
-            return response;
-        }
         match request.uri().path() {
             "/health" | "/livez" => json_response(StatusCode::OK, &self.health()),
             "/ready" | "/readyz" => self.ready(),
-            "/metrics" => with_type(
-                StatusCode::OK,
-                own_metrics(&self.counters),
-                "text/plain; version=0.0.4; charset=utf-8",
-            ),
+            "/metrics" => {
+                let format = Format::negotiate(&serve::accept(request.headers()));
+                serve::page(request.headers(), self.metrics(format), format.content_type())
+            }
             "/" => text(StatusCode::OK, "muxbridge: /health /ready /metrics\n".to_owned()),
             _ => text(StatusCode::NOT_FOUND, "there is /health, /ready and /metrics\n".to_owned()),
         }
+    }
+
+    /// The metrics of the pipelines, then our own counters.
+    fn metrics(&self, format: Format) -> Vec<u8> {
+        let mut page = Page::new(format);
+        if let Some(pages) = &self.pages {
+            pages.write(&mut page);
+        }
+        own_metrics(&self.counters, &mut page);
+        page.finish()
     }
 
     fn health(&self) -> Value {
@@ -156,7 +137,7 @@ impl State {
         json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION"), "uptime_seconds": uptime })
     }
 
-    fn ready(&self) -> Response<Full<Bytes>> {
+    fn ready(&self) -> Answer {
         let stopping = self.stopping.is_stopped();
         let mut failing = false;
         let mut exporters = Map::new();
@@ -182,25 +163,21 @@ impl State {
     }
 }
 
-/// Our own counters in the Prometheus text format.
-fn own_metrics(counters: &Counters) -> String {
-    let mut page = String::new();
+/// Writes our own counters.
+fn own_metrics(counters: &Counters, page: &mut Page) {
     let mut last = "";
     for sample in counters.samples() {
+        let stem = sample.name.strip_suffix("_total");
         if sample.name != last {
             last = sample.name;
-            let kind = if sample.name.ends_with("_total") { "counter" } else { "gauge" };
-            let _ = writeln!(page, "# TYPE {} {kind}", sample.name);
+            let kind = if stem.is_some() { Kind::Counter } else { Kind::Gauge };
+            let family = stem.unwrap_or(sample.name);
+            page.family(&Head { text: sample.name, family, kind, help: "", unit: "" });
         }
-        let labels: Vec<String> =
-            sample.labels.iter().map(|(k, v)| format!("{k}=\"{}\"", escape(v))).collect();
-        let _ = writeln!(page, "{}{{{}}} {}", sample.name, labels.join(","), sample.value);
+        let mut labels = String::new();
+        sample.labels.iter().for_each(|(name, value)| push_label(&mut labels, name, value));
+        page.whole(&labels, sample.value);
     }
-    page
-}
-
-fn escape(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn without_port(host: &str) -> &str {
@@ -210,17 +187,6 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    with_type(status, body, "text/plain; charset=utf-8")
-}
-
-fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+fn json_response(status: StatusCode, body: &Value) -> Answer {
     with_type(status, format!("{body}\n"), "application/json")
-}
-
-fn with_type(status: StatusCode, body: String, kind: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
-    response
 }

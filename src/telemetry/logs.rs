@@ -6,6 +6,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -62,9 +63,11 @@ impl LogSettings {
             }
         };
         let layer = tracing_subscriber::fmt::layer().with_writer(output).with_ansi(false).with_target(false);
+        // Our own spans are for the span layer: in the log they would only repeat what its fields say.
+        let filter = self.filter.and(filter_fn(|metadata| metadata.is_event()));
         let layer = match self.format {
-            LogFormat::Text => layer.with_filter(self.filter).boxed(),
-            LogFormat::Json => layer.json().flatten_event(true).with_filter(self.filter).boxed(),
+            LogFormat::Text => layer.with_filter(filter).boxed(),
+            LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
         };
         // A second installation happens only in tests, where the first one may stay.
         let _ = tracing_subscriber::registry().with(spans).with(layer).try_init();

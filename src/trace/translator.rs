@@ -3,7 +3,7 @@
 use super::assembler::{Assembler, Leaving, Why};
 use super::options::TraceOptions;
 use super::output::Output;
-use crate::translate::explain::{Effect, Explain, Rule};
+use crate::translate::explain::{Explain, RuleCounters};
 use crate::translate::spans::{Member, Plan, Report, SpanOptions};
 use muxbridge_core::{Batch, BuildContext, Counter, Processor, Signal, names};
 use std::time::Instant;
@@ -22,28 +22,19 @@ struct Stage {
     options: SpanOptions,
     explain: Option<Box<dyn Explain + Send>>,
     output: Output,
-    rules: Vec<Counter>,
+    rules: RuleCounters,
     traces: Vec<Counter>,
 }
 
 impl TraceTranslator {
     /// Builds one for one worker.
     pub fn new(options: &TraceOptions, cx: &BuildContext) -> Self {
-        let signal = ("signal", Signal::Traces.as_str());
-        let rules = Rule::ALL.iter().map(|rule| {
-            let name = match rule.effect() {
-                Effect::Derived => names::DERIVED,
-                Effect::Repaired => names::REPAIRED,
-                Effect::Omitted => names::OMITTED,
-            };
-            cx.counter(name, &[signal, ("rule", rule.as_str())])
-        });
         let traces = Why::ALL.iter().map(|why| cx.counter(names::TRACES, &[("outcome", why.as_str())]));
         let stage = Stage {
             options: options.spans(),
             explain: None,
             output: Output::default(),
-            rules: rules.collect(),
+            rules: RuleCounters::new(cx, Signal::Traces),
             traces: traces.collect(),
         };
         let assembler = Assembler::new(options.limits());
@@ -73,9 +64,7 @@ impl Stage {
         for (index, held) in leaving.spans.iter().enumerate() {
             self.output.span(&held.group, |w| plan.write(index, w, &mut report));
         }
-        for (rule, n) in report.counts.drain() {
-            self.rules[rule as usize].add(n);
-        }
+        self.rules.add(&mut report.counts);
         if self.output.is_full() {
             self.output.emit(emit);
         }

@@ -1,5 +1,6 @@
 //! What the translation did: rules with a name, counts of each, and a listener for every single change.
 
+use muxbridge_core::{BuildContext, Counter, Signal, names};
 use muxbridge_pdata::AnyValue;
 
 /// What a rule does to the telemetry.
@@ -96,6 +97,77 @@ rules! {
     Escaped = "S6e.escaped", Omitted;
     /// Stack traces, unless they are asked for.
     Stacktrace = "S6e.stacktrace", Omitted;
+    /// Milliseconds in `modelmuxer_provider_latency_seconds`, whose buckets then say nothing.
+    ProviderLatency = "M.provider_latency_milliseconds", Repaired;
+    /// An estimated cost, which ModelMuxer reports too high by a factor.
+    EstimatedCost = "M.estimated_cost", Repaired;
+    /// A raw path, which would be a series of its own for every path that anyone tries.
+    HttpRoute = "M.http_route", Repaired;
+    /// Rejections because of the budget, from the HTTP status 402.
+    BudgetRejections = "M.budget_rejections_from_402", Derived;
+    /// Time to the response headers of chat completions.
+    TimeToHeaders = "M.time_to_headers", Derived;
+    /// Tokens as the histogram that the conventions want, from two counters.
+    TokenUsage = "M.token_usage_from_counters", Derived;
+    /// Time since the start of the process.
+    ProcessUptime = "M.process_uptime", Derived;
+    /// A family that nothing ever increments.
+    DeadMetric = "M.dead", Omitted;
+    /// A constant 0 that nothing ever sets.
+    FakeZero = "M.fake_zero", Omitted;
+    /// Counts of rejections that ModelMuxer counts twice; see `BudgetRejections`.
+    DoubleCount = "M.budget_counted_twice", Omitted;
+    /// Metrics about candidates that were not chosen, unless they are asked for.
+    Candidates = "M.candidates", Omitted;
+    /// Points that were added into another one, because their attributes became the same.
+    Merged = "M.merged", Omitted;
+    /// Trace and span ids of only zeros, which ModelMuxer writes where there is no span.
+    ZeroIds = "L.zero_ids", Repaired;
+    /// Level, message, time and ids of a record, from the line of JSON that it is.
+    JsonLine = "L.json_line", Repaired;
+    /// A rejection because of the budget, which ModelMuxer logs as an error of its own.
+    BudgetSeverity = "L.budget_severity", Repaired;
+    /// A warning that ModelMuxer provokes with every chat request.
+    Noise = "L.noise", Omitted;
+}
+
+impl Rule {
+    /// The signal whose items it changes.
+    pub const fn signal(self) -> Signal {
+        match self.as_str().as_bytes()[0] {
+            b'M' => Signal::Metrics,
+            b'L' => Signal::Logs,
+            _ => Signal::Traces,
+        }
+    }
+}
+
+/// The counters of one component for the rules of one signal.
+pub struct RuleCounters(Vec<Option<Counter>>);
+
+impl RuleCounters {
+    /// Registers them.
+    pub fn new(cx: &BuildContext, signal: Signal) -> Self {
+        let counter = |rule: &Rule| {
+            let name = match rule.effect() {
+                Effect::Derived => names::DERIVED,
+                Effect::Repaired => names::REPAIRED,
+                Effect::Omitted => names::OMITTED,
+            };
+            let labels = [("signal", signal.as_str()), ("rule", rule.as_str())];
+            (rule.signal() == signal).then(|| cx.counter(name, &labels))
+        };
+        RuleCounters(Rule::ALL.iter().map(counter).collect())
+    }
+
+    /// Adds what one batch had, and sets it to zero.
+    pub fn add(&self, counts: &mut Counts) {
+        for (rule, n) in counts.drain() {
+            if let Some(Some(counter)) = self.0.get(rule as usize) {
+                counter.add(n);
+            }
+        }
+    }
 }
 
 /// How often each rule applied.
@@ -111,7 +183,12 @@ impl Default for Counts {
 impl Counts {
     /// Counts one use of `rule`.
     pub fn add(&mut self, rule: Rule) {
-        self.0[rule as usize] += 1;
+        self.add_many(rule, 1);
+    }
+
+    /// Counts `n` uses of `rule`.
+    pub fn add_many(&mut self, rule: Rule, n: u64) {
+        self.0[rule as usize] += n;
     }
 
     /// How often `rule` applied.
@@ -128,18 +205,23 @@ impl Counts {
     }
 }
 
-/// One change to one span.
+/// One change to one span, data point or log record.
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'a> {
-    /// 16 bytes.
+    /// What kind of item it is.
+    pub signal: Signal,
+    /// 16 bytes; empty if the item is in no trace.
     pub trace_id: &'a [u8],
-    /// 8 bytes.
+    /// 8 bytes; empty if the item is in no span.
     pub span_id: &'a [u8],
-    /// The name that ModelMuxer gave to the span.
+    /// The name that ModelMuxer gave to the item: of a span its name, of a data point the family with its labels,
+    /// `http_requests_total{method="GET",status="200"}`, of a log record the logger.
     pub span: &'a str,
-    /// The row of the table or the rule, for example `S1.attribute` or `S4.status_from_attempt`.
+    /// The row of the table or the rule, for example `S1.attribute`, `M.name` or `S4.status_from_attempt`.
     pub rule: &'static str,
-    /// What changed: an attribute, or `name`, `kind`, `status`, `end_time`.
+    /// What changed: an attribute, or `name`, `kind`, `status`, `end_time`, `value`, `unit`, `body`, `severity`,
+    /// `trace_id`, `item` if all of it was left out, or `points` where several data points became fewer: of such a
+    /// change, `span` is the name of the metric that came out.
     pub target: &'a str,
     /// What it was; `Empty` if there was nothing.
     pub before: AnyValue<'a>,

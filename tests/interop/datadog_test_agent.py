@@ -13,6 +13,7 @@ Ports are chosen by the system. Exit codes: that of the command, 1 for a failed 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -56,13 +57,22 @@ def wait_until_up(agent, url, deadline):
     return False
 
 
-def check(url, expected_spans):
-    failures = ""
+def failed_checks(url):
+    """What the Agent found wrong so far; an empty text if nothing."""
     try:
         get(url + "/test/trace_check/failures")
     except urllib.error.HTTPError as error:
-        failures = error.read().decode(errors="replace") or str(error)
-    spans = [span for trace in json.loads(get(url + "/test/session/traces")) for span in trace]
+        return error.read().decode(errors="replace") or str(error)
+    return ""
+
+
+def spans_of(url):
+    """Every span that the Agent took, as it reads it."""
+    return [span for trace in json.loads(get(url + "/test/session/traces")) for span in trace]
+
+
+def check(url, expected_spans):
+    failures, spans = failed_checks(url), spans_of(url)
     print(f"test Agent: {len(spans)} spans")
     if failures:
         print(f"test Agent: failed checks:\n{failures}", file=sys.stderr)
@@ -73,12 +83,9 @@ def check(url, expected_spans):
     return 0
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--agent", default=os.environ.get("DDAPM_TEST_AGENT", "ddapm-test-agent"))
-    parser.add_argument("--expect-spans", type=int)
-    parser.add_argument("command", nargs="+")
-    args = parser.parse_args()
+@contextlib.contextmanager
+def running(program):
+    """The URL of an Agent that runs until the block ends, and the path of its unix socket; None if it does not start."""
     port, otlp_http, otlp_grpc = free_ports(3)
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as directory:
@@ -95,21 +102,41 @@ def main():
         )
         ports = ["--port", str(port), "--otlp-http-port", str(otlp_http), "--otlp-grpc-port", str(otlp_grpc)]
         with open(log_path, "wb") as log:
-            agent = subprocess.Popen([args.agent, *ports], env=env, stdout=log, stderr=log)
+            agent = subprocess.Popen([program, *ports], env=env, stdout=log, stderr=log)
         try:
-            if not wait_until_up(agent, url, time.monotonic() + 30):
+            if wait_until_up(agent, url, time.monotonic() + 30):
+                yield url, apm_socket
+            else:
                 with open(log_path, errors="replace") as log:
                     print(log.read()[-2000:], file=sys.stderr)
-                return 2
-            env = dict(os.environ, MUXBRIDGE_DD_TEST_AGENT=url, MUXBRIDGE_DD_TEST_AGENT_SOCKET=apm_socket, DD_TRACE_AGENT_URL=url)
-            status = subprocess.run(args.command, env=env, check=False).returncode
-            return status or check(url, args.expect_spans)
+                yield None
         finally:
             agent.terminate()
             try:
                 agent.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 agent.kill()
+                agent.wait()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--agent", default=os.environ.get("DDAPM_TEST_AGENT", "ddapm-test-agent"))
+    parser.add_argument("--expect-spans", type=int)
+    parser.add_argument("command", nargs="+")
+    args = parser.parse_args()
+    with running(args.agent) as agent:
+        if agent is None:
+            return 2
+        url, apm_socket = agent
+        env = dict(
+            os.environ,
+            MUXBRIDGE_DD_TEST_AGENT=url,
+            MUXBRIDGE_DD_TEST_AGENT_SOCKET=apm_socket,
+            DD_TRACE_AGENT_URL=url,
+        )
+        status = subprocess.run(args.command, env=env, check=False).returncode
+        return status or check(url, args.expect_spans)
 
 
 if __name__ == "__main__":

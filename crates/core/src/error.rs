@@ -3,6 +3,9 @@
 use std::time::Duration;
 use thiserror::Error;
 
+/// How long a destination that refuses the credentials is left alone.
+pub const UNAUTHORIZED_PAUSE: Duration = Duration::from_secs(60);
+
 /// The cause of an error, of whatever type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -45,7 +48,7 @@ pub enum ExportError {
     /// Sending it again cannot help: drop and count.
     #[error("permanent: {source}")]
     Permanent {
-        /// The label of the drop counter, for example `rejected`, `unauthorized` or `unencodable`.
+        /// The label of the drop counter, for example `rejected` or `unencodable`.
         reason: &'static str,
         /// What happened.
         source: BoxError,
@@ -67,6 +70,12 @@ impl ExportError {
     /// Drop and count under `reason`.
     pub fn permanent(reason: &'static str, source: impl Into<BoxError>) -> Self {
         ExportError::Permanent { reason, source: source.into() }
+    }
+
+    /// The credentials were refused: hold the data and look once a minute whether they are good by now. Dropping would
+    /// empty the whole queue because of one key that expired.
+    pub fn unauthorized(source: impl Into<BoxError>) -> Self {
+        ExportError::Retryable { after: Some(UNAUTHORIZED_PAUSE), source: source.into() }
     }
 
     /// Split.

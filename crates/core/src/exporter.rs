@@ -1,7 +1,9 @@
 //! What an exporter is.
 
 use crate::config::Problems;
-use crate::{Batch, BoxFuture, BuildError, Clock, Counter, Counters, Delivered, ExportError, Signal};
+use crate::{
+    Batch, BoxFuture, BuildError, Clock, Counter, Counters, Delivered, ExportError, Preview, Signal,
+};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -57,6 +59,13 @@ pub trait ExporterKind: 'static {
     fn needs(config: &Self::Config) -> Needs {
         let _ = config;
         Needs::default()
+    }
+
+    /// Shows what [`Exporter::export`] would send for these batches, one after the other, for `muxbridge translate`; they
+    /// meet [`needs`](Self::needs) already. Pure. `None`, unless a kind says otherwise: it cannot be shown.
+    fn preview(config: &Self::Config, batches: &[Batch]) -> Option<Preview> {
+        let _ = (config, batches);
+        None
     }
 
     /// Builds the exporter, inside the runtime. May read files and open sockets; a destination that is down is no

@@ -2,8 +2,8 @@
 
 use crate::config::{Problems, parse};
 use crate::{
-    BoxError, BoxFuture, BuildContext, BuildError, Consumer, DynExporter, ExporterKind, Needs, Processor,
-    ProcessorKind, Receiver, ReceiverKind, Signal, Stop,
+    Batch, BoxError, BoxFuture, BuildContext, BuildError, Consumer, DynExporter, ExporterKind, Needs,
+    Preview, Processor, ProcessorKind, Receiver, ReceiverKind, Signal, Stop,
 };
 use serde_json::Value;
 use std::marker::PhantomData;
@@ -83,6 +83,8 @@ pub struct Typed<K, C> {
 pub trait ErasedExporter: Send {
     /// As [`ExporterKind::needs`].
     fn needs(&self) -> Needs;
+    /// As [`ExporterKind::preview`].
+    fn preview(&self, batches: &[Batch]) -> Option<Preview>;
     /// As [`ExporterKind::build`].
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<Arc<dyn DynExporter>, BuildError>;
 }
@@ -90,6 +92,9 @@ pub trait ErasedExporter: Send {
 impl<K: ExporterKind> ErasedExporter for Typed<K, K::Config> {
     fn needs(&self) -> Needs {
         K::needs(&self.config)
+    }
+    fn preview(&self, batches: &[Batch]) -> Option<Preview> {
+        K::preview(&self.config, batches)
     }
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<Arc<dyn DynExporter>, BuildError> {
         Ok(Arc::new(K::build(self.config, cx)?))

@@ -10,6 +10,7 @@ mod counters;
 mod error;
 mod exporter;
 mod factory;
+mod preview;
 mod processor;
 mod receiver;
 mod stop;
@@ -17,13 +18,14 @@ mod stop;
 pub use batch::{Batch, Origin};
 pub use clock::Clock;
 pub use counters::{Counter, Counters, Sample, names};
-pub use error::{BoxError, BuildError, Delivered, ExportError, Refused};
+pub use error::{BoxError, BuildError, Delivered, ExportError, Refused, UNAUTHORIZED_PAUSE};
 pub use exporter::{BuildContext, DynExporter, Exporter, ExporterKind, Needs, TemporalityNeed};
 pub use factory::{
     ErasedExporter, ErasedProcessor, ErasedReceiver, ExporterFactory, ProcessorFactory, ReceiverFactory,
     RunReceiver,
 };
 pub use muxbridge_pdata::{Limits, Signal, WireError};
+pub use preview::Preview;
 pub use processor::{Processor, ProcessorKind};
 pub use receiver::{Consumer, Receiver, ReceiverKind};
 pub use stop::Stop;

@@ -4,10 +4,11 @@ use crate::config::Problems;
 use crate::{Batch, BuildContext, Signal};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use std::any::Any;
 use std::time::Instant;
 
 /// Changes batches between a receiver and the exporters. No I/O, no tasks; the clock is an argument.
-pub trait Processor: Send + 'static {
+pub trait Processor: Any + Send {
     /// Takes a batch and emits what becomes of it: nothing yet, the same batch, another one, several.
     fn process(&mut self, batch: Batch, now: Instant, emit: &mut dyn FnMut(Batch));
 

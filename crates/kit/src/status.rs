@@ -1,6 +1,7 @@
 //! What an HTTP or gRPC status means for the pipeline.
 //!
-//! The tables are those of the OTLP specification, sections "Failures" of OTLP/gRPC and OTLP/HTTP.
+//! The tables are those of the OTLP specification, sections "Failures" of OTLP/gRPC and OTLP/HTTP, but for one: refused
+//! credentials hold the data instead of dropping it (`ExportError::unauthorized`).
 
 use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
@@ -15,7 +16,8 @@ const MAX_DETAILS_BYTES: usize = 8 << 10;
 const EXCERPT_CHARS: usize = 512;
 
 /// What to do about an OTLP/HTTP answer that is not a success: 429, 502, 503 and 504 are retryable, 413 is too large,
-/// everything else is permanent.
+/// 401 and 403 wait for
+/// the operator, everything else is permanent.
 pub fn otlp_http_error(
     status: StatusCode,
     headers: &HeaderMap,
@@ -28,7 +30,7 @@ pub fn otlp_http_error(
             ExportError::Retryable { after: retry_after(headers, now_unix_nanos), source: source.into() }
         }
         413 => ExportError::too_large(source),
-        401 | 403 => ExportError::permanent("unauthorized", source),
+        401 | 403 => ExportError::unauthorized(source),
         _ => ExportError::permanent("rejected", source),
     }
 }
@@ -107,7 +109,7 @@ pub fn grpc_error(status: &tonic::Status) -> ExportError {
         | Code::OutOfRange
         | Code::Unavailable
         | Code::DataLoss => ExportError::Retryable { after: delay, source: text.into() },
-        Code::Unauthenticated | Code::PermissionDenied => ExportError::permanent("unauthorized", text),
+        Code::Unauthenticated | Code::PermissionDenied => ExportError::unauthorized(text),
         _ => ExportError::permanent("rejected", text),
     }
 }

@@ -2,7 +2,8 @@
 
 use muxbridge_core::config::Problems;
 use muxbridge_core::{
-    Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind, Signal,
+    Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind,
+    Preview, Signal,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -32,6 +33,12 @@ impl ExporterKind for Acme {
         }
     }
 
+    fn preview(config: &Config, batches: &[Batch]) -> Option<Preview> {
+        let mut preview = Preview::default();
+        batches.iter().for_each(|batch| preview.line(&line(&config.label, batch)));
+        Some(preview)
+    }
+
     fn build(config: Config, _cx: &BuildContext) -> Result<Counting, BuildError> {
         Ok(Counting { label: config.label })
     }
@@ -43,10 +50,13 @@ struct Counting {
 
 impl Exporter for Counting {
     async fn export(&self, batch: &Batch) -> Result<Delivered, ExportError> {
-        writeln!(std::io::stderr(), "{}: {} {}", self.label, batch.items(), batch.signal().items())
-            .map_err(ExportError::retryable)?;
+        writeln!(std::io::stderr(), "{}", line(&self.label, batch)).map_err(ExportError::retryable)?;
         Ok(Delivered::default())
     }
+}
+
+fn line(label: &str, batch: &Batch) -> String {
+    format!("{label}: {} {}", batch.items(), batch.signal().items())
 }
 
 fn main() -> ExitCode {

@@ -11,8 +11,6 @@ use muxbridge_kit::status::{excerpt, retry_after};
 use std::io::Write;
 use std::time::Duration;
 
-/// How long a key that is refused is left alone: a fresh or rotated one is refused for a while.
-const KEY_PAUSE: Duration = Duration::from_secs(60);
 const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// How a body is compressed.
@@ -130,7 +128,7 @@ impl Endpoint {
             StatusCode::PAYLOAD_TOO_LARGE => ExportError::too_large(source),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.whose == Whose::Intake => {
                 let source = format!("{source} (check api_key and site: they belong together)");
-                ExportError::Retryable { after: Some(KEY_PAUSE), source: source.into() }
+                ExportError::unauthorized(source)
             }
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => self.retryable(response, source),
             status if status.is_server_error() => self.retryable(response, source),

@@ -8,10 +8,10 @@ use crate::encode::marked::marked;
 use crate::encode::parts::{Frame, Limit, Parts};
 use crate::encode::stats::{Context, client_stats};
 use crate::encode::{Counts, Options, trace_chunks};
+use crate::line_options;
 use crate::progress::{Kinds, Progress};
 use crate::tally::Tally;
 use muxbridge_core::{Batch, BuildContext, BuildError, Delivered, ExportError, Exporter};
-use muxbridge_exporter_statsd::encode::Dialect;
 use muxbridge_exporter_statsd::transport::{Endpoint, Transport};
 use muxbridge_exporter_statsd::{StatsdExporter, encode, own_cgroup};
 use std::collections::BTreeMap;
@@ -36,14 +36,9 @@ pub(crate) struct Local {
 impl Local {
     pub(crate) fn new(config: Config, options: Options, cx: &BuildContext) -> Result<Self, BuildError> {
         let endpoint = Endpoint::parse(&config.dogstatsd_url).map_err(BuildError::new)?;
-        let max_packet = config.max_packet_size.unwrap_or(endpoint.default_packet_size());
         let transport = Transport::connect(&endpoint, config.queue_size, config.resolve_interval.0, cx)?;
         let entity = config.metrics.container(own_cgroup);
-        let mut lines = config.metrics.options(Dialect::Dogstatsd, max_packet, &entity);
-        if !config.env.is_empty() {
-            // Tags of the points and of the resource come first, so that this is what it says: a default.
-            lines.constant_tags.push(("env".to_owned(), config.env.clone()));
-        }
+        let lines = line_options(&config, own_cgroup).map_err(BuildError::new)?;
         let origin = Origin { entity, external_data: config.metrics.external_data.clone() };
         let llm = config.llm_observability.enabled.then(|| LlmOptions {
             format: Format::Library,

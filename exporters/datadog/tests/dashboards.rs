@@ -37,6 +37,7 @@ fn no_query_names_a_metric_that_is_not_sent() {
             known.insert(name.split('"').next().unwrap().to_owned());
         }
     }
+    known.extend(quoted(&read("src/prometheus.rs"), "otlp::gauge(w, \""));
     assert!(known.len() > 40, "the tables were not found: {known:?}");
     let mut all = Vec::new();
     for file in ["dashboard.json", "monitors.json"] {
@@ -47,7 +48,7 @@ fn no_query_names_a_metric_that_is_not_sent() {
     for query in &all {
         // A metric is what stands between a colon and a brace.
         let metrics: Vec<_> = query.split('{').filter_map(|part| part.rsplit_once(':')).collect();
-        let metrics = metrics.into_iter().map(|(_, name)| name).filter(|name| name.contains(['.', '_']));
+        let metrics = metrics.into_iter().map(|(_, name)| name).filter(|name| !name.contains('$'));
         let named: Vec<_> = metrics.filter(|name| !name.contains([',', '}', ' ', ')'])).collect();
         assert!(!named.is_empty(), "{query}");
         for name in named {

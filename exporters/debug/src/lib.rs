@@ -6,7 +6,8 @@ mod encode;
 pub use config::{Config, Verbosity};
 use muxbridge_core::config::Problems;
 use muxbridge_core::{
-    Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind, Signal,
+    Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind,
+    Preview, Signal,
 };
 use std::io::Write;
 
@@ -24,6 +25,11 @@ impl ExporterKind for Debug {
     type Exporter = DebugExporter;
 
     fn check(_config: &Config, _problems: &mut Problems) {}
+
+    fn preview(config: &Config, batches: &[Batch]) -> Option<Preview> {
+        let text = batches.iter().map(|batch| encode::encode(batch, config.verbosity)).collect();
+        Some(Preview { text, ..Preview::default() })
+    }
 
     fn build(config: Config, _cx: &BuildContext) -> Result<DebugExporter, BuildError> {
         Ok(DebugExporter { config })

@@ -10,7 +10,7 @@ use encode::{Counts, Options};
 use muxbridge_core::config::{Problems, Secret};
 use muxbridge_core::{
     Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind, Needs,
-    Signal, TemporalityNeed, names,
+    Preview, Signal, TemporalityNeed, names,
 };
 use muxbridge_kit::headers::secret_value;
 use muxbridge_kit::http::{ClientOptions, Compression, HttpClient};
@@ -41,6 +41,28 @@ impl ExporterKind for NewRelic {
         }
     }
 
+    fn preview(config: &Config, batches: &[Batch]) -> Option<Preview> {
+        let options = Options { ai_monitoring: config.ai_monitoring };
+        let mut preview = Preview::default();
+        for batch in batches {
+            let mut counts = Counts::default();
+            let body = match config.trace_api(batch.signal()) {
+                None => {
+                    let otlp = encode::otlp(batch, &options, &mut counts);
+                    muxbridge_pdata::json::encode(batch.signal(), &otlp)
+                }
+                Some(TraceFormat::Newrelic) => text(encode::trace_api(batch, &options, &mut counts)),
+                Some(TraceFormat::Zipkin) => text(encode::zipkin(batch, &options, &mut counts)),
+            };
+            if counts.dropped_total() < batch.items() as u64 {
+                preview.line(&body);
+            }
+            preview.dropped(counts.dropped());
+            preview.adjusted(counts.adjusted());
+        }
+        Some(preview)
+    }
+
     fn build(config: Config, cx: &BuildContext) -> Result<NewRelicExporter, BuildError> {
         let key = secret_value(&config.license_key)
             .map_err(|problem| BuildError::new(format!("license_key: {problem}")))?;
@@ -68,6 +90,10 @@ impl ExporterKind for NewRelic {
         let client = HttpClient::new(&ClientOptions { timeout: config.timeout.0, tls: config.tls.clone() })?;
         Ok(NewRelicExporter { routes, client, key: config.license_key, cx: cx.clone() })
     }
+}
+
+fn text(json: Vec<u8>) -> String {
+    String::from_utf8_lossy(&json).into_owned()
 }
 
 /// Sends one batch at a time.

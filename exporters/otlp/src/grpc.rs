@@ -5,7 +5,7 @@ use crate::{USER_AGENT, check_size, response};
 use http::HeaderValue;
 use muxbridge_core::config::Problems;
 use muxbridge_core::{
-    Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterKind, Needs, Signal,
+    Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterKind, Needs, Preview, Signal,
 };
 use muxbridge_kit::grpc::{GrpcClient, GrpcOptions};
 use muxbridge_kit::headers;
@@ -27,6 +27,10 @@ impl ExporterKind for Otlp {
 
     fn needs(config: &GrpcConfig) -> Needs {
         Needs { max_request_bytes: Some(config.max_request_bytes), ..Needs::default() }
+    }
+
+    fn preview(_config: &GrpcConfig, batches: &[Batch]) -> Option<Preview> {
+        Some(crate::preview(batches))
     }
 
     fn build(config: GrpcConfig, _cx: &BuildContext) -> Result<OtlpExporter, BuildError> {

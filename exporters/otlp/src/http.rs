@@ -8,8 +8,8 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Request, Uri};
 use muxbridge_core::config::Problems;
 use muxbridge_core::{
-    Batch, BuildContext, BuildError, Clock, Delivered, ExportError, Exporter, ExporterKind, Needs, Signal,
-    TemporalityNeed,
+    Batch, BuildContext, BuildError, Clock, Delivered, ExportError, Exporter, ExporterKind, Needs, Preview,
+    Signal, TemporalityNeed,
 };
 use muxbridge_kit::headers;
 use muxbridge_kit::http::{ClientOptions, Compression, HttpClient};
@@ -35,6 +35,10 @@ impl ExporterKind for OtlpHttp {
             Temporality::Delta => TemporalityNeed::Delta,
         };
         Needs { temporality, max_request_bytes: Some(config.max_request_bytes), ..Needs::default() }
+    }
+
+    fn preview(_config: &HttpConfig, batches: &[Batch]) -> Option<Preview> {
+        Some(crate::preview(batches))
     }
 
     fn build(config: HttpConfig, cx: &BuildContext) -> Result<OtlpHttpExporter, BuildError> {

@@ -13,7 +13,7 @@ mod response;
 pub use config::{Encoding, GrpcConfig, HttpConfig};
 pub use grpc::{Otlp, OtlpExporter};
 pub use http::{OtlpHttp, OtlpHttpExporter};
-use muxbridge_core::{Batch, ExportError, ExporterFactory};
+use muxbridge_core::{Batch, ExportError, ExporterFactory, Preview};
 
 /// What the registry lists for gRPC.
 pub const OTLP: ExporterFactory = ExporterFactory::of::<Otlp>();
@@ -25,6 +25,15 @@ const USER_AGENT: &str = concat!("muxbridge/", env!("CARGO_PKG_VERSION"));
 /// The largest request that the specification lets a client send when nothing else is configured. A batch that is one
 /// huge item cannot be split; up to here it is sent all the same.
 const MAX_ITEM_BYTES: usize = 64 << 20;
+
+/// Requests as OTLP/JSON, one a line: what they say does not depend on the form in which they are sent.
+fn preview(batches: &[Batch]) -> Preview {
+    let mut preview = Preview::default();
+    for batch in batches {
+        preview.line(&muxbridge_pdata::json::encode(batch.signal(), batch.otlp()));
+    }
+    preview
+}
 
 /// A batch beyond every limit is not sent.
 fn check_size(batch: &Batch, max_request_bytes: usize) -> Result<(), ExportError> {

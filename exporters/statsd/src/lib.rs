@@ -11,7 +11,7 @@ use encode::{Counts, Dialect, Options};
 use muxbridge_core::config::Problems;
 use muxbridge_core::{
     Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind, Needs,
-    Signal, TemporalityNeed, names,
+    Preview, Signal, TemporalityNeed, names,
 };
 use std::time::Duration;
 use telemetry::Telemetry;
@@ -41,12 +41,16 @@ impl ExporterKind for Statsd {
         Needs { temporality: TemporalityNeed::Delta, ..Needs::default() }
     }
 
+    fn preview(config: &Config, batches: &[Batch]) -> Option<Preview> {
+        let mut preview = Preview::default();
+        preview_lines(&options(config, String::new).ok()?, batches, &mut preview);
+        Some(preview)
+    }
+
     fn build(config: Config, cx: &BuildContext) -> Result<StatsdExporter, BuildError> {
         let endpoint = Endpoint::parse(&config.endpoint).map_err(BuildError::new)?;
-        let max_packet = config.max_packet_size.unwrap_or(endpoint.default_packet_size());
         let transport = Transport::connect(&endpoint, config.queue_size, config.resolve_interval.0, cx)?;
-        let container = config.metrics.container(own_cgroup);
-        let options = config.metrics.options(config.dialect, max_packet, &container);
+        let options = options(&config, own_cgroup).map_err(BuildError::new)?;
         let telemetry = config.metrics.client_telemetry && config.dialect == Dialect::Dogstatsd;
         Ok(StatsdExporter::new(options, transport, telemetry, cx))
     }
@@ -55,6 +59,23 @@ impl ExporterKind for Statsd {
 /// What the kernel says about the group of processes that this one is in; empty where there is nothing to read.
 pub fn own_cgroup() -> String {
     std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
+}
+
+fn options(config: &Config, cgroup: impl FnOnce() -> String) -> Result<Options, String> {
+    let endpoint = Endpoint::parse(&config.endpoint)?;
+    let max_packet = config.max_packet_size.unwrap_or(endpoint.default_packet_size());
+    let container = config.metrics.container(cgroup);
+    Ok(config.metrics.options(config.dialect, max_packet, &container))
+}
+
+/// Shows the lines of batches of metrics, as they are sent but for how they are packed.
+pub fn preview_lines(options: &Options, batches: &[Batch], preview: &mut Preview) {
+    for batch in batches {
+        let mut counts = Counts::default();
+        encode::encode(batch, options, &mut counts).iter().for_each(|message| preview.line(message));
+        preview.dropped(counts.dropped());
+        preview.adjusted(counts.adjusted());
+    }
 }
 
 /// Encodes metrics and hands the packets to the socket's queue.

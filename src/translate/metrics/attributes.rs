@@ -5,8 +5,11 @@ use crate::translate::profile::Profile;
 use crate::translate::providers::{gen_ai_provider_name, operation_name};
 use crate::translate::routes::{UNMATCHED, known_method, known_route};
 use muxbridge_pdata::schema::field;
-use muxbridge_pdata::view::{KeyValue, Repeated};
+use muxbridge_pdata::view::{KeyValue, Repeated, text};
 use muxbridge_pdata::{AnyValue, Writer};
+
+/// Types of personal data whose patterns match ordinary words, as in the spans of the policy.
+const LOW_CONFIDENCE: [&str; 3] = ["nationalid", "address", "jwt"];
 
 /// Attributes as encoded `KeyValue` messages, sorted by key: equal lists are the same series.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,10 +34,35 @@ impl Attributes {
         }
     }
 
+    /// Adds text from the configuration.
+    pub(super) fn constant(&mut self, key: &str, value: &str) {
+        self.text(key, value);
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = KeyValue<'_>> {
+        self.0.iter().map(|(_, body)| KeyValue::read(body))
+    }
+
+    /// The same bytes for the same series, and for no other: each with its length.
+    pub(super) fn identity(&self, out: &mut Vec<u8>) {
+        for (_, body) in &self.0 {
+            out.extend_from_slice(&(body.len() as u64).to_le_bytes());
+            out.extend_from_slice(body);
+        }
+    }
+
     /// Writes them in the field `number` of a point.
     pub(super) fn write(&self, w: &mut Writer, number: u32) {
         self.0.iter().for_each(|(_, body)| w.bytes(number, body));
     }
+}
+
+/// A series as an operator knows it: `http_requests_total{method="GET",status="200"}`.
+pub(super) fn series_name(family: &[u8], labels: Repeated<'_, KeyValue<'_>>) -> String {
+    let labels: Vec<String> =
+        labels.map(|l| format!("{}={:?}", text(l.key), l.value.as_str().unwrap_or_default())).collect();
+    format!("{}{{{}}}", text(family), labels.join(","))
 }
 
 /// The attributes of a target's point.
@@ -108,9 +136,8 @@ fn apply(out: &mut Attributes, conversion: &Convert, text: &str, profile: Profil
         ),
         Convert::Pii => {
             out.text("modelmuxer.policy.pii_type", text);
-            // Its pattern is any word of 6 to 14 letters.
-            let confidence = if text == "nationalid" { "low" } else { "high" };
-            out.text("modelmuxer.policy.confidence", confidence);
+            let low = LOW_CONFIDENCE.contains(&text);
+            out.text("modelmuxer.policy.confidence", if low { "low" } else { "high" });
         }
     }
 }

@@ -1,12 +1,13 @@
-//! Data points between a family and its target: read, scaled, added up where they become one series, written.
+//! Data points between a family and its target: read, scaled, added up, written.
 
 use super::attributes::Attributes;
 use super::table::{Instrument, Target};
 use muxbridge_pdata::Writer;
 use muxbridge_pdata::schema::field;
-use muxbridge_pdata::view::{Exemplar, HistogramPoint, Metric, MetricData, Number, NumberPoint, Temporality};
+use muxbridge_pdata::view::{
+    Exemplar, HistogramPoint, KeyValue, Metric, MetricData, Number, NumberPoint, Repeated, Temporality,
+};
 use muxbridge_pdata::wire::Fields;
-use std::collections::HashMap;
 
 const NO_RECORDED_VALUE: u64 = 1;
 
@@ -34,14 +35,16 @@ pub(super) struct Histogram {
 #[derive(Clone, Debug)]
 pub(super) struct Point {
     pub(super) attributes: Attributes,
+    /// The labels that it was made from: which part of a sum it is.
+    pub(super) part: Vec<u8>,
     pub(super) start: u64,
     pub(super) time: u64,
     pub(super) value: Value,
-    /// Exemplars, flags and fields that this version does not know, as they are written.
+    /// Exemplars and fields that this version does not know, as they are written.
     pub(super) rest: Vec<u8>,
 }
 
-/// The attributes, start, time and fields of a source point of either kind.
+/// A source point of either kind.
 #[derive(Clone, Copy)]
 pub(super) enum Source<'a> {
     Number(NumberPoint<'a>),
@@ -50,17 +53,17 @@ pub(super) enum Source<'a> {
 
 impl<'a> Source<'a> {
     /// The points of a metric; nothing for kinds that ModelMuxer's page cannot have.
-    pub(super) fn points(data: Option<MetricData<'a>>) -> Vec<Source<'a>> {
-        match data {
-            Some(MetricData::Gauge { points } | MetricData::Sum { points, .. }) => {
-                points.map(Source::Number).collect()
-            }
-            Some(MetricData::Histogram { points, .. }) => points.map(Source::Histogram).collect(),
-            _ => Vec::new(),
-        }
+    pub(super) fn points(data: Option<MetricData<'a>>) -> impl Iterator<Item = Source<'a>> {
+        let (numbers, histograms) = match data {
+            Some(MetricData::Gauge { points } | MetricData::Sum { points, .. }) => (Some(points), None),
+            Some(MetricData::Histogram { points, .. }) => (None, Some(points)),
+            _ => (None, None),
+        };
+        let numbers = numbers.into_iter().flatten().map(Source::Number);
+        numbers.chain(histograms.into_iter().flatten().map(Source::Histogram))
     }
 
-    pub(super) fn labels(&self) -> muxbridge_pdata::view::Repeated<'a, muxbridge_pdata::view::KeyValue<'a>> {
+    pub(super) fn labels(&self) -> Repeated<'a, KeyValue<'a>> {
         match self {
             Source::Number(p) => p.attributes(),
             Source::Histogram(p) => p.attributes(),
@@ -71,6 +74,7 @@ impl<'a> Source<'a> {
         self.labels().find(|l| l.key == key.as_bytes()).and_then(|l| l.value.as_str())
     }
 
+    /// Start and time, in nanoseconds since 1970.
     pub(super) fn times(&self) -> (u64, u64) {
         match self {
             Source::Number(p) => (p.start, p.time),
@@ -78,30 +82,43 @@ impl<'a> Source<'a> {
         }
     }
 
-    pub(super) fn value(&self) -> Value {
-        match self {
+    /// Its value; `None` if there is none, or one that no amount can have: NaN, an infinity, less than nothing.
+    pub(super) fn value(&self) -> Option<Value> {
+        Some(match self {
             Source::Number(p) if p.no_recorded_value => Value::Gone,
-            Source::Number(p) => p.value.map_or(Value::Gone, Value::Number),
+            Source::Number(p) => {
+                let amount = p.value.filter(|v| v.as_f64().is_finite() && v.as_f64() >= 0.0);
+                Value::Number(amount?)
+            }
             Source::Histogram(p) if p.no_recorded_value => Value::Gone,
             Source::Histogram(p) => Value::Histogram(Histogram {
                 count: p.count,
-                sum: p.sum,
-                min: p.min,
-                max: p.max,
+                sum: p.sum.filter(|sum| sum.is_finite()),
+                min: p.min.filter(|min| min.is_finite()),
+                max: p.max.filter(|max| max.is_finite()),
                 bounds: p.explicit_bounds().collect(),
                 counts: p.bucket_counts().collect(),
             }),
-        }
+        })
     }
 
-    /// Exemplars with `scale` applied, and fields that this version does not know. They are dropped where a number
-    /// becomes a histogram: there the field numbers mean something else.
-    pub(super) fn rest(&self, to: Instrument, scale: impl Fn(f64) -> f64) -> Vec<u8> {
+    /// The labels as one key.
+    pub(super) fn part(&self) -> Vec<u8> {
+        let mut sorted: Vec<&[u8]> = self.labels().map(|kv| kv.raw()).collect();
+        sorted.sort_unstable();
+        let mut key = Vec::new();
+        for label in sorted {
+            key.extend_from_slice(&(label.len() as u64).to_le_bytes());
+            key.extend_from_slice(label);
+        }
+        key
+    }
+
+    /// Exemplars times `factor`, and fields that this version does not know. Nothing where a number becomes a
+    /// histogram: there the field numbers mean something else.
+    pub(super) fn rest(&self, to: Instrument, factor: f64) -> Vec<u8> {
         let (raw, exemplars, known): (_, _, fn(u32) -> bool) = match (self, to) {
-            (Source::Number(p), Instrument::Histogram) => {
-                let _ = p;
-                return Vec::new();
-            }
+            (Source::Number(_), Instrument::Histogram) => return Vec::new(),
             (Source::Number(p), _) => {
                 (p.raw(), field::number_point::EXEMPLARS, |n| matches!(n, 2 | 3 | 4 | 6 | 7 | 8))
             }
@@ -110,7 +127,7 @@ impl<'a> Source<'a> {
         let mut w = Writer::new();
         for f in Fields::new(raw) {
             if f.number == exemplars {
-                w.message(exemplars, |w| exemplar(w, f.value.as_bytes(), &scale));
+                w.message(exemplars, |w| exemplar(w, f.value.as_bytes(), factor));
             } else if !known(f.number) {
                 w.raw(f.raw);
             }
@@ -119,17 +136,21 @@ impl<'a> Source<'a> {
     }
 }
 
-fn exemplar(w: &mut Writer, raw: &[u8], scale: &impl Fn(f64) -> f64) {
-    let value = Exemplar::read(raw).value.map(Number::as_f64);
-    let scaled = value.map(|v| (v, scale(v))).filter(|(before, after)| before != after);
+fn exemplar(w: &mut Writer, raw: &[u8], factor: f64) {
+    let scaled = Exemplar::read(raw).value.filter(|_| factor != 1.0).map(|v| v.as_f64() * factor);
     for f in Fields::new(raw) {
         match (f.number, scaled) {
-            (field::exemplar::AS_DOUBLE | field::exemplar::AS_INT, Some((_, after))) => {
-                w.double(field::exemplar::AS_DOUBLE, after);
+            (field::exemplar::AS_DOUBLE | field::exemplar::AS_INT, Some(value)) => {
+                w.double(field::exemplar::AS_DOUBLE, value);
             }
             _ => w.raw(f.raw),
         }
     }
+}
+
+/// Milliseconds to seconds. Division is exact where a product with 0.001 is not: 2500 becomes 2.5.
+pub(super) fn seconds(milliseconds: f64) -> f64 {
+    milliseconds / 1000.0
 }
 
 impl Histogram {
@@ -146,59 +167,62 @@ impl Histogram {
         self.counts.clear();
     }
 
-    fn add(&mut self, other: Histogram) {
-        self.count += other.count;
+    fn add(&mut self, other: &Histogram) {
+        self.count = self.count.saturating_add(other.count);
         self.sum = self.sum.zip(other.sum).map(|(a, b)| a + b);
         self.min = self.min.zip(other.min).map(|(a, b)| a.min(b));
         self.max = self.max.zip(other.max).map(|(a, b)| a.max(b));
         if self.bounds == other.bounds && self.counts.len() == other.counts.len() {
-            self.counts.iter_mut().zip(other.counts).for_each(|(a, b)| *a += b);
+            self.counts.iter_mut().zip(&other.counts).for_each(|(a, b)| *a = a.saturating_add(*b));
         } else {
             self.without_buckets();
         }
     }
 }
 
-/// Adds up the points that became one series at one time; how many disappeared that way.
-///
-/// Cumulative sums of one process add: the sum starts when its first part did, and a part that appears later is an
-/// increase from 0 at that moment. A part whose series has ended adds nothing.
-pub(super) fn merge(points: Vec<Point>) -> (Vec<Point>, u64) {
-    let before = points.len();
-    let mut index: HashMap<(Attributes, u64), usize> = HashMap::new();
-    let mut merged: Vec<Point> = Vec::with_capacity(before);
-    for point in points {
-        let key = (point.attributes.clone(), point.time);
-        let at = *index.entry(key).or_insert(merged.len());
-        match merged.get_mut(at) {
-            Some(first) => first.add(point),
-            None => merged.push(point),
+impl Value {
+    /// Adds another value of the same kind; one of another kind, or none, adds nothing.
+    pub(super) fn add(&mut self, other: &Value) {
+        match (self, other) {
+            (Value::Number(Number::Int(a)), Value::Number(Number::Int(b))) => *a = a.saturating_add(*b),
+            (Value::Number(a), Value::Number(b)) => *a = Number::Double(a.as_f64() + b.as_f64()),
+            (Value::Histogram(a), Value::Histogram(b)) => a.add(b),
+            _ => {}
         }
     }
-    let gone = (before - merged.len()) as u64;
-    (merged, gone)
+
+    /// Whether it is less than `before` was: then the series was counted from zero again.
+    pub(super) fn fell(&self, before: &Value) -> bool {
+        match (self, before) {
+            (Value::Number(a), Value::Number(b)) => a.as_f64() < b.as_f64(),
+            (Value::Histogram(a), Value::Histogram(b)) => a.count < b.count,
+            _ => true,
+        }
+    }
+
+    /// Takes back what rounding alone took away since `before`: a sum that is smaller by its last bit would read as
+    /// a restart.
+    pub(super) fn not_below(&mut self, before: &Value) {
+        let restore = |now: f64, before: f64| now < before && before - now <= before.abs() * 1e-9;
+        match (self, before) {
+            (Value::Number(now @ Number::Double(_)), Value::Number(b))
+                if restore(now.as_f64(), b.as_f64()) =>
+            {
+                *now = *b;
+            }
+            (Value::Histogram(now), Value::Histogram(b)) => {
+                if let (Some(sum), Some(b)) = (&mut now.sum, b.sum)
+                    && restore(*sum, b)
+                {
+                    *sum = b;
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Point {
-    fn add(&mut self, other: Point) {
-        if other.value == Value::Gone {
-            return;
-        }
-        self.rest.extend_from_slice(&other.rest);
-        // 0 is "unknown", not the earliest time.
-        self.start = match (self.start, other.start) {
-            (0, start) | (start, 0) => start,
-            (a, b) if self.value != Value::Gone => a.min(b),
-            (_, b) => b,
-        };
-        match (&mut self.value, other.value) {
-            (Value::Number(Number::Int(a)), Value::Number(Number::Int(b))) => *a = a.saturating_add(b),
-            (Value::Number(a), Value::Number(b)) => *a = Number::Double(a.as_f64() + b.as_f64()),
-            (Value::Histogram(a), Value::Histogram(b)) => a.add(b),
-            (value, other) => *value = other,
-        }
-    }
-
     fn write(&self, w: &mut Writer, histogram: bool) {
         let attributes =
             if histogram { field::histogram_point::ATTRIBUTES } else { field::number_point::ATTRIBUTES };
@@ -206,7 +230,8 @@ impl Point {
         w.fixed64(field::point::TIME, self.time);
         match &self.value {
             Value::Gone => {
-                let flags = if histogram { field::histogram_point::FLAGS } else { field::number_point::FLAGS };
+                let flags =
+                    if histogram { field::histogram_point::FLAGS } else { field::number_point::FLAGS };
                 w.varint(flags, NO_RECORDED_VALUE);
             }
             Value::Number(Number::Int(i)) => w.fixed64(field::number_point::AS_INT, *i as u64),
@@ -225,17 +250,26 @@ impl Point {
     }
 }
 
+/// The temporality of a metric's points. A gauge that becomes a sum holds the whole amount.
+pub(super) fn temporality(data: Option<&MetricData<'_>>) -> Temporality {
+    match data {
+        Some(MetricData::Sum { temporality, .. } | MetricData::Histogram { temporality, .. }) => *temporality,
+        _ => Temporality::Cumulative,
+    }
+}
+
 /// Writes the body of a `Metric`: the target's header, the points, and whatever else the source metric had.
-pub(super) fn write_metric(w: &mut Writer, source: &Metric<'_>, name: &str, target: &Target, points: &[Point]) {
+pub(super) fn write_metric(
+    w: &mut Writer,
+    source: &Metric<'_>,
+    name: &str,
+    target: &Target,
+    points: &[Point],
+) {
     use field::metric as m;
     w.bytes(m::NAME, name.as_bytes());
     w.bytes_nonempty(m::DESCRIPTION, target.description.as_bytes());
     w.bytes_nonempty(m::UNIT, target.unit.as_bytes());
-    let temporality = match source.data {
-        Some(MetricData::Sum { temporality, .. } | MetricData::Histogram { temporality, .. }) => temporality,
-        // A gauge that becomes a sum holds the whole amount.
-        _ => Temporality::Cumulative,
-    };
     let histogram = target.instrument == Instrument::Histogram;
     let kind = match target.instrument {
         Instrument::Gauge => m::GAUGE,
@@ -245,15 +279,17 @@ pub(super) fn write_metric(w: &mut Writer, source: &Metric<'_>, name: &str, targ
     w.message(kind, |w| {
         points.iter().for_each(|p| w.message(m::DATA_POINTS, |w| p.write(w, histogram)));
         if kind != m::GAUGE {
-            w.varint(m::TEMPORALITY, temporality as u64);
+            w.varint(m::TEMPORALITY, temporality(source.data.as_ref()) as u64);
         }
         if target.instrument == Instrument::Counter {
             w.varint(m::IS_MONOTONIC, 1);
         }
     });
+    // What the page called it (`prometheus.type`) is no longer true of a metric of another kind.
+    let same_kind = Fields::new(source.raw()).any(|f| f.number == kind);
     for f in Fields::new(source.raw()) {
         let known = [m::NAME, m::DESCRIPTION, m::UNIT, m::GAUGE, m::SUM, m::HISTOGRAM];
-        if !known.contains(&f.number) {
+        if !known.contains(&f.number) && (same_kind || f.number != m::METADATA) {
             w.raw(f.raw);
         }
     }

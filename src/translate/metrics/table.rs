@@ -1,5 +1,7 @@
 //! The translation of ModelMuxer's metrics as data: one row for each family that its page exposes.
 
+use super::options::MetricOptions;
+use crate::translate::explain::Rule;
 use crate::translate::profile::Profile;
 
 /// What is known of a family at the source.
@@ -11,6 +13,17 @@ pub enum State {
     Dead,
     /// Nothing ever sets it, and it shows a constant 0 that looks like data.
     FakeZero,
+}
+
+/// What a family is on the page. One of another kind is none of ModelMuxer's and passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A monotonic sum.
+    Counter,
+    /// The current value.
+    Gauge,
+    /// A histogram with explicit bounds.
+    Histogram,
 }
 
 /// What a target metric is.
@@ -33,7 +46,7 @@ pub enum Scale {
     Keep,
     /// Milliseconds become seconds: sums, bounds, extremes and exemplars.
     MillisToSeconds,
-    /// As `MillisToSeconds` without buckets, unless the values prove to be seconds already.
+    /// As `MillisToSeconds` and without buckets, unless the values prove to be seconds already.
     LatencyRepair,
     /// Estimated US dollars, times the option `price_correction`.
     Price,
@@ -50,10 +63,8 @@ pub enum When {
     Always,
     /// With the option `candidates`.
     Candidates,
-    /// With the option `durations`: off when the same metric is derived from spans.
-    Durations,
-    /// Only in profiles up to 1.41.
-    UpTo1_41,
+    /// With the option `token_usage`, in profiles up to 1.41.
+    TokenUsage,
     /// Only in the profile `genai_next`.
     Next,
 }
@@ -119,8 +130,10 @@ pub struct Target {
     pub attributes: &'static [Convert],
     /// Attributes that every point gets.
     pub constants: &'static [(&'static str, &'static str)],
-    /// The rule that is counted for each point, if more than names changes.
-    pub rule: Option<&'static str>,
+    /// Whether every point gets `url.scheme`.
+    pub scheme: bool,
+    /// The rule that makes it, if the points of the family are also sent otherwise.
+    pub derived: Option<Rule>,
     /// The description that is sent along.
     pub description: &'static str,
 }
@@ -134,13 +147,14 @@ impl Target {
         }
     }
 
-    /// Whether it is made when no option was set, in one profile.
-    pub const fn default_on(&self, profile: Profile) -> bool {
+    /// Whether it is made.
+    pub const fn is_on(&self, options: &MetricOptions, profile: Profile) -> bool {
+        let next = matches!(profile, Profile::GenaiNext);
         match self.when {
-            When::Always | When::Durations => true,
-            When::Candidates => false,
-            When::UpTo1_41 => !matches!(profile, Profile::GenaiNext),
-            When::Next => matches!(profile, Profile::GenaiNext),
+            When::Always => true,
+            When::Candidates => options.candidates,
+            When::TokenUsage => options.token_usage && !next,
+            When::Next => next,
         }
     }
 }
@@ -150,10 +164,16 @@ impl Target {
 pub struct Row {
     /// Its name as exposed.
     pub source: &'static str,
+    /// What it is on the page.
+    pub kind: Kind,
     /// What is known of it.
     pub state: State,
     /// Whether it is also passed on under its own name.
     pub keep: bool,
+    /// Whether it is only translated with the option `process`, and passes as it is without it.
+    pub process: bool,
+    /// Why points are left out of which no target is made.
+    pub otherwise: Option<Rule>,
     /// What is made from it.
     pub targets: &'static [Target],
     /// What a reader should know.
@@ -175,20 +195,36 @@ const BASE: Target = Target {
     only: Only::All,
     attributes: &[],
     constants: &[],
-    rule: None,
+    scheme: false,
+    derived: None,
     description: "",
 };
 
-const fn live(source: &'static str, targets: &'static [Target], note: &'static str) -> Row {
-    Row { source, state: State::Live, keep: false, targets, note }
+const ROW: Row = Row {
+    source: "",
+    kind: Kind::Counter,
+    state: State::Live,
+    keep: false,
+    process: false,
+    otherwise: None,
+    targets: &[],
+    note: "",
+};
+
+const fn live(kind: Kind, source: &'static str, targets: &'static [Target], note: &'static str) -> Row {
+    Row { source, kind, targets, note, ..ROW }
 }
 
-const fn dead(source: &'static str, note: &'static str) -> Row {
-    Row { source, state: State::Dead, keep: false, targets: &[], note }
+const fn dead(kind: Kind, source: &'static str, note: &'static str) -> Row {
+    Row { source, kind, state: State::Dead, otherwise: Some(Rule::DeadMetric), note, ..ROW }
 }
 
 const fn fake_zero(source: &'static str, note: &'static str) -> Row {
-    Row { source, state: State::FakeZero, keep: false, targets: &[], note }
+    Row { source, kind: Kind::Gauge, state: State::FakeZero, otherwise: Some(Rule::FakeZero), note, ..ROW }
+}
+
+const fn process_row(kind: Kind, source: &'static str, targets: &'static [Target]) -> Row {
+    Row { source, kind, process: true, targets, ..ROW }
 }
 
 const ROUTE_NAME: Convert = Convert::As("route", "modelmuxer.route.name");
@@ -199,16 +235,16 @@ const CANDIDATE: &[Convert] = &[
     Convert::Bool("within_budget", "modelmuxer.budget.within"),
 ];
 
-/// Every family that ModelMuxer's page has, in the order of the page, and what a scrape adds to it.
+/// Every family that ModelMuxer's page has, in the order of the page.
 pub const ROWS: &[Row] = &[
     live(
+        Kind::Counter,
         "http_requests_total",
         &[
             Target {
                 name: "modelmuxer.http.requests",
                 unit: "{request}",
                 attributes: &[Convert::Method, Convert::Route, Convert::Status],
-                rule: Some("M.http.route"),
                 description: "HTTP requests by status, which the duration histogram does not have.",
                 ..BASE
             },
@@ -217,7 +253,7 @@ pub const ROWS: &[Row] = &[
                 unit: "{request}",
                 only: Only::Where("status", "402"),
                 attributes: &[Convert::Drop("method"), Convert::Route, Convert::Drop("status")],
-                rule: Some("M.budget.from_http_402"),
+                derived: Some(Rule::BudgetRejections),
                 description: "Requests that were rejected because of the budget, counted by their HTTP status 402.",
                 ..BASE
             },
@@ -225,6 +261,7 @@ pub const ROWS: &[Row] = &[
         "The label route is the raw path. Scrapes and health checks are included. A 413 is counted although the client gets a dropped connection.",
     ),
     live(
+        Kind::Histogram,
         "http_request_duration_milliseconds",
         &[
             Target {
@@ -232,9 +269,8 @@ pub const ROWS: &[Row] = &[
                 unit: "s",
                 instrument: Instrument::Histogram,
                 scale: Scale::MillisToSeconds,
-                when: When::Durations,
+                scheme: true,
                 attributes: &[Convert::Method, Convert::Route],
-                rule: Some("M.http_duration.ms_to_s"),
                 description: "Duration of HTTP requests up to the response headers.",
                 ..BASE
             },
@@ -245,16 +281,17 @@ pub const ROWS: &[Row] = &[
                 scale: Scale::MillisToSeconds,
                 only: Only::Where("route", "/v1/chat/completions"),
                 attributes: &[Convert::Method, Convert::Route],
-                rule: Some("M.http_duration.time_to_headers"),
+                derived: Some(Rule::TimeToHeaders),
                 description: "Time to the response headers of chat completions; the body of a stream comes after it.",
                 ..BASE
             },
         ],
         "Time to response headers. No status label.",
     ),
-    dead("modelmuxer_requests_total", "Use the count of http.server.request.duration."),
-    dead("modelmuxer_request_duration_seconds", "Use http.server.request.duration."),
+    dead(Kind::Counter, "modelmuxer_requests_total", "Use the count of http.server.request.duration."),
+    dead(Kind::Histogram, "modelmuxer_request_duration_seconds", "Use http.server.request.duration."),
     live(
+        Kind::Counter,
         "modelmuxer_router_requests_total",
         &[Target {
             name: "modelmuxer.router.decisions",
@@ -267,6 +304,7 @@ pub const ROWS: &[Row] = &[
         "Requests that name a model are not counted.",
     ),
     live(
+        Kind::Histogram,
         "modelmuxer_router_decision_latency_ms",
         &[Target {
             name: "modelmuxer.router.decision.duration",
@@ -274,25 +312,25 @@ pub const ROWS: &[Row] = &[
             instrument: Instrument::Histogram,
             scale: Scale::MillisToSeconds,
             attributes: &[ROUTE_NAME],
-            rule: Some("M.decision_latency.ms_to_s"),
             description: "Duration of routing decisions that did not fail on the budget.",
             ..BASE
         }],
         "Decisions that fail on the budget are not observed.",
     ),
     live(
+        Kind::Counter,
         "modelmuxer_router_fallbacks_total",
         &[Target {
             name: "modelmuxer.router.rejections",
             unit: "{request}",
             attributes: &[ROUTE_NAME, Convert::As("reason", "error.type")],
-            rule: Some("M.fallbacks.are_rejections"),
             description: "Requests that the router rejected, by reason.",
             ..BASE
         }],
         "Called fallbacks at the source, but ModelMuxer has none: each one is a rejected request.",
     ),
     live(
+        Kind::Counter,
         "modelmuxer_router_intent_total",
         &[Target {
             name: "modelmuxer.router.intents",
@@ -303,50 +341,60 @@ pub const ROWS: &[Row] = &[
         }],
         "Counts requests that name a model too: the best count of LLM requests.",
     ),
+    Row {
+        otherwise: Some(Rule::Candidates),
+        ..live(
+            Kind::Counter,
+            "modelmuxer_router_cost_estimate_usd_sum_total",
+            &[Target {
+                name: "modelmuxer.router.candidate_cost",
+                unit: "{USD}",
+                scale: Scale::Price,
+                when: When::Candidates,
+                attributes: CANDIDATE,
+                constants: &[("modelmuxer.cost.source", "estimate")],
+                description: "Estimated cost of every candidate of every decision; this is no spend.",
+                ..BASE
+            }],
+            "Sums over all candidates, and 1000 times too high.",
+        )
+    },
+    Row {
+        otherwise: Some(Rule::Candidates),
+        ..live(
+            Kind::Histogram,
+            "modelmuxer_router_eta_ms_bucket",
+            &[Target {
+                name: "modelmuxer.router.candidate_eta",
+                unit: "s",
+                instrument: Instrument::Histogram,
+                scale: Scale::MillisToSeconds,
+                when: When::Candidates,
+                attributes: CANDIDATE,
+                description: "Expected latency of every affordable candidate of every decision.",
+                ..BASE
+            }],
+            "The name ends in _bucket, so that its series end in _bucket_bucket. Constant in basic mode.",
+        )
+    },
+    Row {
+        otherwise: Some(Rule::DoubleCount),
+        ..live(
+            Kind::Counter,
+            "modelmuxer_router_budget_exceeded_total",
+            &[Target {
+                name: "modelmuxer.router.candidates.rejected",
+                unit: "{model}",
+                only: Only::Where("reason", "pre_gate_exceeded"),
+                attributes: &[ROUTE_NAME, Convert::Drop("reason")],
+                description: "Candidate models that were over the budget.",
+                ..BASE
+            }],
+            "Mixes three scales: pre_gate_exceeded counts candidates; budget_exceeded counts an automatically routed rejection twice and one of a named model once; no_pricing counts the same request once more. Requests are counted by modelmuxer.budget.rejections instead.",
+        )
+    },
     live(
-        "modelmuxer_router_cost_estimate_usd_sum_total",
-        &[Target {
-            name: "modelmuxer.router.candidate_cost",
-            unit: "{USD}",
-            scale: Scale::Price,
-            when: When::Candidates,
-            attributes: CANDIDATE,
-            constants: &[("modelmuxer.cost.source", "estimate")],
-            rule: Some("M.candidate_cost.price_correction"),
-            description: "Estimated cost of every candidate of every decision; this is no spend.",
-            ..BASE
-        }],
-        "Sums over all candidates, and 1000 times too high.",
-    ),
-    live(
-        "modelmuxer_router_eta_ms_bucket",
-        &[Target {
-            name: "modelmuxer.router.candidate_eta",
-            unit: "s",
-            instrument: Instrument::Histogram,
-            scale: Scale::MillisToSeconds,
-            when: When::Candidates,
-            attributes: CANDIDATE,
-            rule: Some("M.candidate_eta.ms_to_s"),
-            description: "Expected latency of every affordable candidate of every decision.",
-            ..BASE
-        }],
-        "The name ends in _bucket, so that its series end in _bucket_bucket. Constant in basic mode.",
-    ),
-    live(
-        "modelmuxer_router_budget_exceeded_total",
-        &[Target {
-            name: "modelmuxer.router.candidates.rejected",
-            unit: "{model}",
-            only: Only::Where("reason", "pre_gate_exceeded"),
-            attributes: &[ROUTE_NAME, Convert::Drop("reason")],
-            rule: Some("M.budget.candidates"),
-            description: "Candidate models that were over the budget.",
-            ..BASE
-        }],
-        "Mixes three scales: pre_gate_exceeded counts candidates; budget_exceeded counts an automatically routed rejection twice and one of a named model once; no_pricing counts the same request once more. Requests are counted by modelmuxer.budget.rejections instead.",
-    ),
-    live(
+        Kind::Counter,
         "modelmuxer_router_down_route_total",
         &[Target {
             name: "modelmuxer.router.downroutes",
@@ -362,6 +410,7 @@ pub const ROWS: &[Row] = &[
         "Fires on every success whose first preference is not the cheapest, not only under budget pressure.",
     ),
     live(
+        Kind::Counter,
         "modelmuxer_router_unpriced_models_skipped_total",
         &[Target {
             name: "modelmuxer.router.candidates.unpriced",
@@ -373,6 +422,7 @@ pub const ROWS: &[Row] = &[
         "",
     ),
     live(
+        Kind::Counter,
         "modelmuxer_router_selected_cost_estimate_usd_sum_total",
         &[Target {
             name: "modelmuxer.cost.estimated",
@@ -380,13 +430,13 @@ pub const ROWS: &[Row] = &[
             scale: Scale::Price,
             attributes: CANDIDATE,
             constants: &[("modelmuxer.cost.source", "estimate")],
-            rule: Some("M.selected_cost.price_correction"),
             description: "Estimated cost of the models that the router chose, before the calls.",
             ..BASE
         }],
         "1000 times too high. Automatically routed requests only; also counted when the call fails later.",
     ),
     live(
+        Kind::Counter,
         "modelmuxer_provider_requests_total",
         &[Target {
             name: "modelmuxer.provider.requests",
@@ -398,6 +448,7 @@ pub const ROWS: &[Row] = &[
         "Calls whose client went away are not counted.",
     ),
     live(
+        Kind::Histogram,
         "modelmuxer_provider_latency_seconds",
         &[Target {
             name: "gen_ai.client.operation.duration",
@@ -405,22 +456,25 @@ pub const ROWS: &[Row] = &[
             unit: "s",
             instrument: Instrument::Histogram,
             scale: Scale::LatencyRepair,
-            when: When::Durations,
             attributes: &[Convert::ProviderOperation, MODEL],
-            rule: Some("M.provider_latency.ms_to_s"),
             description: "Duration of calls to providers, retries included.",
             ..BASE
         }],
         "Holds milliseconds in buckets made for seconds: count and sum are right after division, the buckets are not usable.",
     ),
-    dead("modelmuxer_provider_errors_total", "Error types are in the spans."),
-    dead("modelmuxer_cache_hits_total", "There is no cache."),
-    dead("modelmuxer_cache_misses_total", "There is no cache."),
+    dead(Kind::Counter, "modelmuxer_provider_errors_total", "Error types are in the spans."),
+    dead(Kind::Counter, "modelmuxer_cache_hits_total", "There is no cache."),
+    dead(Kind::Counter, "modelmuxer_cache_misses_total", "There is no cache."),
     fake_zero("modelmuxer_active_connections", "Never set."),
     fake_zero("modelmuxer_memory_usage_bytes", "Never set: use process.memory.usage."),
     fake_zero("modelmuxer_health_check_status", "Never set."),
-    dead("modelmuxer_cost_total_usd_total", "Never incremented: cost follows from tokens and prices."),
+    dead(
+        Kind::Counter,
+        "modelmuxer_cost_total_usd_total",
+        "Never incremented: cost follows from tokens and prices.",
+    ),
     live(
+        Kind::Counter,
         "modelmuxer_tokens_total",
         &[
             Target {
@@ -435,9 +489,9 @@ pub const ROWS: &[Row] = &[
                 unit: "{token}",
                 instrument: Instrument::Histogram,
                 scale: Scale::TokensPerCall,
-                when: When::UpTo1_41,
+                when: When::TokenUsage,
                 attributes: &[Convert::ProviderOperation, MODEL, Convert::As("type", "gen_ai.token.type")],
-                rule: Some("M.tokens.as_histogram"),
+                derived: Some(Rule::TokenUsage),
                 description: "Tokens used: the sum is exact, the count is that of all successful calls, streams included.",
                 ..BASE
             },
@@ -445,6 +499,7 @@ pub const ROWS: &[Row] = &[
                 name: "gen_ai.client.inference.usage.input_tokens",
                 unit: "{token}",
                 when: When::Next,
+                derived: Some(Rule::TokenUsage),
                 only: Only::Where("type", "input"),
                 attributes: &[Convert::ProviderOperation, MODEL, Convert::Drop("type")],
                 constants: &[("gen_ai.token.modality", "unknown")],
@@ -455,6 +510,7 @@ pub const ROWS: &[Row] = &[
                 name: "gen_ai.client.inference.usage.output_tokens",
                 unit: "{token}",
                 when: When::Next,
+                derived: Some(Rule::TokenUsage),
                 only: Only::Where("type", "output"),
                 attributes: &[Convert::ProviderOperation, MODEL, Convert::Drop("type")],
                 constants: &[("gen_ai.token.modality", "unknown")],
@@ -465,6 +521,7 @@ pub const ROWS: &[Row] = &[
         "Not counted for native streams and failed calls.",
     ),
     live(
+        Kind::Counter,
         "modelmuxer_policy_violations_total",
         &[Target {
             name: "modelmuxer.policy.violations",
@@ -476,6 +533,7 @@ pub const ROWS: &[Row] = &[
         "The jailbreak patterns miss most attempts.",
     ),
     live(
+        Kind::Counter,
         "modelmuxer_policy_redactions_total",
         &[Target {
             name: "modelmuxer.policy.redactions",
@@ -486,46 +544,55 @@ pub const ROWS: &[Row] = &[
         }],
         "The pattern of nationalid matches ordinary words: its confidence is low.",
     ),
-    live(
+    process_row(
+        Kind::Counter,
         "python_gc_objects_collected_total",
         &[gc("cpython.gc.collected_objects", "{object}", "Objects that the garbage collector freed.")],
-        "",
     ),
-    live(
+    process_row(
+        Kind::Counter,
         "python_gc_objects_uncollectable_total",
-        &[gc("cpython.gc.uncollectable_objects", "{object}", "Objects that the garbage collector could not free.")],
-        "",
+        &[gc(
+            "cpython.gc.uncollectable_objects",
+            "{object}",
+            "Objects that the garbage collector could not free.",
+        )],
     ),
-    live(
+    process_row(
+        Kind::Counter,
         "python_gc_collections_total",
         &[gc("cpython.gc.collections", "{collection}", "Runs of the garbage collector.")],
-        "",
     ),
-    live("python_info", &[], "Becomes the resource attributes process.runtime.name and process.runtime.version."),
-    live(
+    process_row(
+        Kind::Gauge,
         "process_virtual_memory_bytes",
         &[process("process.memory.virtual", "By", "Virtual memory of the process.")],
-        "",
     ),
-    live(
+    process_row(
+        Kind::Gauge,
         "process_resident_memory_bytes",
         &[process("process.memory.usage", "By", "Resident memory of the process.")],
-        "",
     ),
-    live(
-        "process_start_time_seconds",
-        &[Target {
-            name: "process.uptime",
-            unit: "s",
-            instrument: Instrument::Gauge,
-            scale: Scale::Uptime,
-            rule: Some("M.process_uptime"),
-            description: "How long the process has been running.",
-            ..BASE
-        }],
-        "Also becomes the resource attribute process.creation.time. Equal for all workers of one start.",
-    ),
-    live(
+    Row {
+        // Others than we read it too, to find restarts.
+        keep: true,
+        note: "Equal for all workers of one start, so that it tells no workers apart.",
+        ..process_row(
+            Kind::Gauge,
+            "process_start_time_seconds",
+            &[Target {
+                name: "process.uptime",
+                unit: "s",
+                instrument: Instrument::Gauge,
+                scale: Scale::Uptime,
+                derived: Some(Rule::ProcessUptime),
+                description: "How long the process has been running.",
+                ..BASE
+            }],
+        )
+    },
+    process_row(
+        Kind::Counter,
         "process_cpu_seconds_total",
         &[Target {
             name: "process.cpu.time",
@@ -533,36 +600,31 @@ pub const ROWS: &[Row] = &[
             description: "CPU time of the process, user and system.",
             ..BASE
         }],
-        "",
     ),
-    live(
+    process_row(
+        Kind::Gauge,
         "process_open_fds",
         &[process("process.unix.file_descriptor.count", "{file_descriptor}", "Open file descriptors.")],
-        "",
     ),
-    live(
+    process_row(
+        Kind::Gauge,
         "process_max_fds",
-        &[process("modelmuxer.process.file_descriptor.limit", "{file_descriptor}", "How many file descriptors may be open.")],
-        "",
+        &[process(
+            "modelmuxer.process.file_descriptor.limit",
+            "{file_descriptor}",
+            "How many file descriptors may be open.",
+        )],
     ),
-    Row {
-        keep: true,
-        ..live(
-            "up",
-            &[Target {
-                name: "modelmuxer.up",
-                unit: "1",
-                instrument: Instrument::Gauge,
-                description: "Whether the last scrape of ModelMuxer succeeded.",
-                ..BASE
-            }],
-            "Made by the scraper, not by ModelMuxer.",
-        )
-    },
 ];
 
 const fn gc(name: &'static str, unit: &'static str, description: &'static str) -> Target {
-    Target { name, unit, description, attributes: &[Convert::Int("generation", "cpython.gc.generation")], ..BASE }
+    Target {
+        name,
+        unit,
+        description,
+        attributes: &[Convert::Int("generation", "cpython.gc.generation")],
+        ..BASE
+    }
 }
 
 const fn process(name: &'static str, unit: &'static str, description: &'static str) -> Target {

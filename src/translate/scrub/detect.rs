@@ -129,13 +129,20 @@ static SCAN: LazyLock<AhoCorasick> = LazyLock::new(|| {
         .expect("constant patterns")
 });
 
+/// How close together suspects are expected, so that their list takes an eighth of the request.
+const BYTES_PER_SUSPECT: usize = 64;
+
 /// Offsets of everything in a whole request that may be a credential, ascending.
 pub(super) fn suspicious(request: &[u8]) -> Vec<usize> {
-    let mut offsets: Vec<usize> = SCAN
+    let mut found = SCAN
         .find_overlapping_iter(request)
         .filter(|m| possible(ANCHORS[m.pattern().as_usize()], request, m.start(), m.end()))
-        .map(|m| m.start())
-        .collect();
+        .map(|m| m.start());
+    let Some(first) = found.next() else { return Vec::new() };
+    // Room for all of them at once, unless every other word is one.
+    let mut offsets = Vec::with_capacity(request.len() / BYTES_PER_SUSPECT + 1);
+    offsets.push(first);
+    offsets.extend(found);
     offsets.sort_unstable();
     offsets
 }
@@ -163,7 +170,8 @@ fn possible((anchor, rule): (&str, Rule), text: &[u8], start: usize, end: usize)
     let rest = &text[end..];
     match rule {
         Rule::Query => start > 0 && is_query_separator(text, start),
-        Rule::Userinfo => rest.iter().take(512).any(|b| *b == b'@'),
+        // What follows the string on the wire can only lengthen the run in which it looks.
+        Rule::Userinfo => userinfo(rest).is_some(),
         Rule::Token { least, .. } => text[start..end] == *anchor.as_bytes() && run(rest, is_token) >= least,
         Rule::AwsKeyId => text[start..end] == *anchor.as_bytes() && run(rest, is_capital) >= 16,
         Rule::Jwt => text[start..end] == *b"eyJ" && run(rest, is_token) >= 8,

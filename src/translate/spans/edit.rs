@@ -4,6 +4,7 @@ use super::convert::{Converted, convert, parts};
 use super::{Member, Report, Role, SpanOptions, Stacktraces};
 use crate::translate::explain::{Change, Rule};
 use crate::translate::table::{self, Added, Convert, Row};
+use muxbridge_core::Signal;
 use muxbridge_pdata::schema::field;
 use muxbridge_pdata::view::{Event, KeyValue, SpanKind, StatusCode, text};
 use muxbridge_pdata::wire::Fields;
@@ -34,7 +35,8 @@ impl<'a> Editor<'_, '_, 'a> {
         if let Some(explain) = self.report.explain.as_mut() {
             let span = &self.member.span;
             let (trace_id, span_id, name) = (span.trace_id, span.span_id, text(span.name));
-            explain.change(&Change { trace_id, span_id, span: name, rule, target, before, after });
+            let signal = Signal::Traces;
+            explain.change(&Change { signal, trace_id, span_id, span: name, rule, target, before, after });
         }
     }
 

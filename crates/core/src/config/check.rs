@@ -50,10 +50,14 @@ impl<'s> Walk<'s> {
             if value.is_null() {
                 return Ok(());
             }
-            let mut others = alternatives.iter().filter(|a| a["type"] != "null");
-            // Several real alternatives: only serde can tell which one is meant.
-            return match (others.next(), others.next()) {
-                (Some(only), None) => self.node(only, value, path, problems),
+            let others = alternatives.iter().filter(|a| a["type"] != "null").map(|a| self.resolve(a));
+            let mut others: Vec<&Value> = others.collect();
+            if others.len() > 1 {
+                others.retain(|a| a["type"] == type_name(value));
+            }
+            // Several of the type of the value, or none: only serde can tell what is meant.
+            return match others[..] {
+                [only] => self.node(only, value, path, problems),
                 _ => Ok(()),
             };
         }
@@ -139,6 +143,17 @@ impl<'s> Walk<'s> {
 
 fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
 }
 
 fn kind(schema: &Value) -> (&str, bool) {

@@ -1,0 +1,86 @@
+//! The program under measurement: started with a configuration, asked for its counters, its CPU time and its memory.
+
+use crate::load::get;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A child that ends with this value.
+pub(crate) struct Process {
+    child: Child,
+}
+
+/// Ports that were free a moment ago.
+pub(crate) fn free_port() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+impl Process {
+    /// Starts a program on the first core; the load and the endpoints run on the others.
+    pub(crate) fn start(program: &Path, arguments: &[&str]) -> io::Result<Process> {
+        let child = Command::new("taskset")
+            .args(["-c", "0"])
+            .arg(program)
+            .args(arguments)
+            .env("RUST_BACKTRACE", "0")
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        Ok(Process { child })
+    }
+
+    /// Seconds of CPU that it has used, user and kernel, all threads; the kernel counts in hundredths.
+    pub(crate) fn cpu_seconds(&self) -> io::Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name of the program may hold anything, but the last parenthesis ends it.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<f64>().ok());
+        match (ticks(11), ticks(12)) {
+            (Some(user), Some(system)) => Ok((user + system) / 100.0),
+            _ => Err(io::Error::other("/proc/*/stat is not what was expected")),
+        }
+    }
+
+    /// The most memory that it had, in MiB.
+    pub(crate) fn peak_mib(&self) -> io::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap_or_default();
+        let kib: f64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or_default();
+        Ok(kib / 1024.0)
+    }
+
+    /// Waits until the port takes connections.
+    pub(crate) async fn listening(&self, address: SocketAddr) -> io::Result<()> {
+        until(|| async move { tokio::net::TcpStream::connect(address).await.is_ok() }).await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The sum of the series of one counter on the admin port of the bridge.
+pub(crate) async fn counter(admin: SocketAddr, name: &str, label: &str) -> f64 {
+    let page = get(admin, "/metrics").await.unwrap_or_default();
+    page.lines()
+        .filter(|l| l.starts_with(name) && l.contains(label))
+        .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+/// Asks again and again, for half a minute.
+pub(crate) async fn until<F: Future<Output = bool>>(mut done: impl FnMut() -> F) -> io::Result<()> {
+    let began = Instant::now();
+    while !done().await {
+        if began.elapsed() > Duration::from_secs(30) {
+            return Err(io::Error::other("waited in vain for half a minute"));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
