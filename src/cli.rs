@@ -2,6 +2,7 @@
 
 mod components;
 mod demo;
+mod newrelic;
 mod run;
 mod schema;
 mod translate;
@@ -34,6 +35,11 @@ enum Command {
     Translate(translate::Arguments),
     /// Check a configuration file: all problems at once, no network.
     Validate(validate::Arguments),
+    /// Print New Relic's dashboard and alert conditions for an account, or create them there.
+    Newrelic {
+        #[command(subcommand)]
+        what: newrelic::Command,
+    },
     /// List the receivers, processors and exporters that a configuration can name.
     Components(components::Arguments),
     /// Print what describes the configuration.
@@ -81,6 +87,7 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments, &registry),
         Command::Translate(arguments) => translate::run(&arguments, &registry),
         Command::Validate(arguments) => validate::run(&arguments, &registry),
+        Command::Newrelic { what } => newrelic::run(&what),
         Command::Components(arguments) => components::run(&arguments, &registry),
         Command::Config { what: ConfigCommand::Schema } => schema::run(&registry),
     };

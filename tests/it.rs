@@ -12,6 +12,7 @@ mod it {
     mod durable;
     mod examples;
     mod malformed;
+    mod newrelic_command;
     mod program;
     mod prometheus_page;
     mod prometheus_roundtrip;

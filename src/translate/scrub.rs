@@ -5,6 +5,7 @@
 
 mod detect;
 mod names;
+mod prefilter;
 
 #[cfg(test)]
 mod tests;

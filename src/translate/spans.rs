@@ -13,7 +13,7 @@ use edit::{Editor, Head};
 use facts::{Call, CallOutcome, Facts, RootFacts};
 use muxbridge_pdata::AnyValue;
 use muxbridge_pdata::Writer;
-use muxbridge_pdata::view::{Span, SpanKind, text};
+use muxbridge_pdata::view::{KeyValue, Span, SpanKind, text};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -103,20 +103,28 @@ pub struct SpanOptions {
     pub keep_source_attributes: bool,
 }
 
-/// One span with its role.
-#[derive(Clone, Copy, Debug)]
+/// One span with its role and its attributes, which are asked for again and again.
+#[derive(Clone, Debug)]
 pub struct Member<'a> {
     /// The span.
     pub span: Span<'a>,
     /// What it stands for.
     pub role: Role,
+    attributes: Vec<KeyValue<'a>>,
 }
 
 impl<'a> Member<'a> {
     /// Reads the body of a `Span` of the scope [`SCOPE`].
     pub fn read(raw: &'a [u8]) -> Self {
         let span = Span::read(raw);
-        Member { span, role: Role::of(span.name) }
+        let mut attributes = Vec::with_capacity(16);
+        attributes.extend(span.attributes());
+        Member { span, role: Role::of(span.name), attributes }
+    }
+
+    /// The value of one attribute.
+    pub fn attribute(&self, key: &[u8]) -> Option<AnyValue<'a>> {
+        self.attributes.iter().find(|kv| kv.key == key).map(|kv| kv.value)
     }
 }
 
@@ -171,7 +179,7 @@ impl<'t, 'a> Plan<'t, 'a> {
 
     fn head(&self, index: usize, member: &Member<'a>) -> Head<'a> {
         let span = &member.span;
-        let string = |key: &[u8]| span.attribute(key).and_then(|v| v.as_str());
+        let string = |key: &[u8]| member.attribute(key).and_then(|v| v.as_str());
         let mut head =
             Head { name: Cow::Borrowed(text(span.name)), kind: SpanKind::Internal, end: None, error: None };
         match member.role {

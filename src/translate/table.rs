@@ -233,7 +233,39 @@ pub const EVENTS: [(&str, &str); 3] = [
 
 /// The rows for one attribute of one span.
 pub fn rows(role: Role, source: &[u8], profile: Profile) -> impl Iterator<Item = &'static Row> + '_ {
-    ROWS.iter().filter(move |r| r.role == role && r.source.as_bytes() == source && r.profiles.has(profile))
+    of_role(role).iter().filter(move |r| r.source.as_bytes() == source && r.profiles.has(profile))
+}
+
+/// The rows for one kind of span, which stand together.
+fn of_role(role: Role) -> &'static [Row] {
+    const fn bounds(role: Role) -> (usize, usize) {
+        let (mut start, mut end, mut at) = (0, 0, 0);
+        while at < ROWS.len() {
+            if ROWS[at].role as u8 == role as u8 {
+                if end == 0 {
+                    start = at;
+                }
+                assert!(end == 0 || end == at, "rows of one role stand together");
+                end = at + 1;
+            }
+            at += 1;
+        }
+        (start, end)
+    }
+    const fn slice(role: Role) -> &'static [Row] {
+        let (start, end) = bounds(role);
+        ROWS.split_at(end).0.split_at(start).1
+    }
+    const ALL: [&[Row]; 7] = [
+        slice(Root),
+        slice(Policy),
+        slice(Router),
+        slice(Invoke),
+        slice(InvokeStream),
+        slice(Attempt),
+        slice(Role::Other),
+    ];
+    ALL[role as usize]
 }
 
 #[cfg(test)]

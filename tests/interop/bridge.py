@@ -330,9 +330,10 @@ def run(program, keep):
     WORK.mkdir(parents=True)
     with_scrape = scrape(program)
     with contextlib.ExitStack() as stack:
-        agent_url = stack.enter_context(datadog_test_agent.running(Path(sys.executable).parent / "ddapm-test-agent"))
-        if agent_url is None:
+        agent = stack.enter_context(datadog_test_agent.running(Path(sys.executable).parent / "ddapm-test-agent"))
+        if agent is None:
             return ["the test Agent did not start"]
+        agent_url, _ = agent
         ends = Ends(stack, agent_url)
         ports = dict(zip(("grpc", "http", "admin"), datadog_test_agent.free_ports(3), strict=True))
         file = WORK / "bridge.yaml"

@@ -3,7 +3,8 @@
 
     datadog_test_agent.py [--agent ddapm-test-agent] [--expect-spans N] -- COMMAND...
 
-The command finds the URL of the Agent in MUXBRIDGE_DD_TEST_AGENT and DD_TRACE_AGENT_URL. For example:
+The command finds the URL of the Agent in MUXBRIDGE_DD_TEST_AGENT and DD_TRACE_AGENT_URL, and the path of its unix
+socket in MUXBRIDGE_DD_TEST_AGENT_SOCKET. For example:
 
     datadog_test_agent.py -- cargo test -p muxbridge-exporter-datadog --test it agent
 
@@ -84,11 +85,12 @@ def check(url, expected_spans):
 
 @contextlib.contextmanager
 def running(program):
-    """The URL of an Agent that runs until the block ends; None if it does not start."""
+    """The URL of an Agent that runs until the block ends, and the path of its unix socket; None if it does not start."""
     port, otlp_http, otlp_grpc = free_ports(3)
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as directory:
         log_path = os.path.join(directory, "agent.log")
+        apm_socket = os.path.join(directory, "apm.socket")
         env = dict(
             os.environ,
             ENABLED_CHECKS=CHECKS,
@@ -96,13 +98,14 @@ def running(program):
             DISABLE_LLMOBS_DATA_FORWARDING="true",
             SNAPSHOT_CI="0",
             SNAPSHOT_DIR=directory,
+            DD_APM_RECEIVER_SOCKET=apm_socket,
         )
         ports = ["--port", str(port), "--otlp-http-port", str(otlp_http), "--otlp-grpc-port", str(otlp_grpc)]
         with open(log_path, "wb") as log:
             agent = subprocess.Popen([program, *ports], env=env, stdout=log, stderr=log)
         try:
             if wait_until_up(agent, url, time.monotonic() + 30):
-                yield url
+                yield url, apm_socket
             else:
                 with open(log_path, errors="replace") as log:
                     print(log.read()[-2000:], file=sys.stderr)
@@ -122,10 +125,16 @@ def main():
     parser.add_argument("--expect-spans", type=int)
     parser.add_argument("command", nargs="+")
     args = parser.parse_args()
-    with running(args.agent) as url:
-        if url is None:
+    with running(args.agent) as agent:
+        if agent is None:
             return 2
-        env = dict(os.environ, MUXBRIDGE_DD_TEST_AGENT=url, DD_TRACE_AGENT_URL=url)
+        url, apm_socket = agent
+        env = dict(
+            os.environ,
+            MUXBRIDGE_DD_TEST_AGENT=url,
+            MUXBRIDGE_DD_TEST_AGENT_SOCKET=apm_socket,
+            DD_TRACE_AGENT_URL=url,
+        )
         status = subprocess.run(args.command, env=env, check=False).returncode
         return status or check(url, args.expect_spans)
 

@@ -67,6 +67,9 @@ fn every_example_starts_becomes_ready_listens_and_ends_in_peace() {
             .env("METRICS_PORT", admin.to_string())
             .env("PROMETHEUS_LISTEN", "127.0.0.1:0")
             .env("NEW_RELIC_LICENSE_KEY", "0123456789012345678901234567890123456789")
+            .env("DD_API_KEY", "01234567890123456789012345678901")
+            // A name that never resolves: the key is checked at start.
+            .env("DD_SITE", "datadog.invalid")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

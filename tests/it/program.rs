@@ -194,6 +194,7 @@ fn every_example_is_a_valid_configuration() {
                 .arg("validate")
                 .arg(entry.path())
                 .env("NEW_RELIC_LICENSE_KEY", "0123456789012345678901234567890123456789")
+                .env("DD_API_KEY", "0123456789abcdef0123456789abcdef")
                 .output()
                 .expect("the program runs");
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

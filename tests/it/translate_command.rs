@@ -168,7 +168,9 @@ fn each_destination_gets_every_recorded_span_in_its_own_form() {
         assert!(ran.notes.contains(&format!("out to {to}: 42 spans\n")), "{to}: {}", ran.notes);
         assert!(ran.out == translate(&["--to", to, &traces]).out, "{to}: not the same twice");
         let json = ran.json();
-        assert_eq!(json.len(), 1, "{to}: one line, one request");
+        // New Relic's OTLP is also sent the metrics of the APM pages, which it makes of spans.
+        let requests = if to.starts_with("newrelic") && to != "newrelic-trace" { 2 } else { 1 };
+        assert_eq!(json.len(), requests, "{to}: one line, one request");
         json.into_iter().next().expect("a request")
     };
     let list = |value: &Value| value.as_array().expect("a list").clone();
@@ -199,6 +201,60 @@ fn each_destination_gets_every_recorded_span_in_its_own_form() {
     assert_eq!(spans.len(), 42);
     let span = spans.iter().find(|s| s["id"] == refused).expect("the span");
     assert_eq!(span["attributes"]["duration.ms"], 23.561_312);
+}
+
+#[test]
+fn each_api_of_new_relic_gets_its_own_form_of_each_signal() {
+    let show = |to: &str, input: &[&str]| {
+        let input: Vec<String> = input.iter().map(|name| corpus(&format!("scenario/{name}"))).collect();
+        let mut arguments = vec!["--to", to];
+        arguments.extend(input.iter().map(String::as_str));
+        let ran = translate(&arguments);
+        assert_eq!(ran.code, Some(0), "{to}: {}", ran.notes);
+        ran
+    };
+    let traces = "traces.otlp.pb";
+    let metrics = "metrics_prometheus.txt";
+
+    // Spans, then what is made of them: 15 are called `http.request`.
+    let ran = show("newrelic-otlp", &[traces]);
+    let derived = &ran.json()[1]["resourceMetrics"][0]["scopeMetrics"][0]["metrics"];
+    let server =
+        derived.as_array().expect("a list").iter().find(|m| m["name"] == "http.server.request.duration");
+    let points = &server.expect("the metric")["exponentialHistogram"]["dataPoints"];
+    let count = |point: &Value| point["count"].as_str().and_then(|n| n.parse::<u64>().ok()).expect("a count");
+    assert_eq!(points.as_array().expect("a list").iter().map(count).sum::<u64>(), 15);
+
+    // Other signals are not shown, and the notes say so.
+    let ran = show("newrelic-metric", &[traces, metrics]);
+    let metric_api = ran.json();
+    assert_eq!(metric_api.len(), 1, "{}", ran.out);
+    let sent = metric_api[0][0]["metrics"].as_array().expect("a list of metrics");
+    let names: Vec<&str> = sent.iter().filter_map(|m| m["name"].as_str()).collect();
+    assert!(names.contains(&"modelmuxer.router.decisions"), "{names:?}");
+    assert!(
+        sent.iter().all(|m| ["count", "summary", "gauge"].contains(&m["type"].as_str().unwrap_or("gauge")))
+    );
+    assert!(ran.notes.contains("not taken by it: 42 spans\n"), "{}", ran.notes);
+
+    // A record for the Log API, and one that says that it is an event.
+    let logs = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[
+        {"timeUnixNano":"5000000","traceId":"0af7651916cd43dd8448eb211c80319c","body":{"stringValue":"hello"}},
+        {"timeUnixNano":"6000000","attributes":[{"key":"newrelic.event.type","value":{"stringValue":"Rating"}}]}
+    ]}]}]}"#;
+    let ran = translate_with(logs.as_bytes(), &["--to", "newrelic-log", "-"]);
+    let json = ran.json();
+    assert_eq!(json.len(), 2, "{}", ran.notes);
+    let record = &json[0][0]["logs"][0];
+    assert_eq!((&record["message"], &record["timestamp"]), (&"hello".into(), &5.into()), "{}", ran.out);
+    assert_eq!(record["attributes"]["trace.id"], "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!((&json[1][0]["eventType"], &json[1][0]["timestamp"]), (&"Rating".into(), &6.into()));
+
+    // The request to the Trace API, then one event for each call of a model: 6 `provider.invoke`, 2 `provider.invoke_stream`.
+    let events = show("newrelic-event", &[traces]).json().pop().expect("a request");
+    let events = events.as_array().expect("a list of events");
+    assert_eq!(events.len(), 8);
+    assert!(events.iter().all(|e| e["eventType"] == "LlmChatCompletionSummary"), "{events:?}");
 }
 
 /// The counters of a recorded page, each reviewed against its line on the page and its row of the table of metrics.

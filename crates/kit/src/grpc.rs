@@ -47,6 +47,7 @@ pub struct GrpcClient {
     headers: HeaderMap,
     compression: Compression,
     timeout: Duration,
+    errors: fn(&Status) -> ExportError,
 }
 
 impl GrpcClient {
@@ -77,7 +78,15 @@ impl GrpcClient {
             headers,
             compression: options.compression,
             timeout,
+            errors: grpc_error,
         })
+    }
+
+    /// With a table of its own for statuses other than OK, for servers that do not keep to that of OTLP.
+    #[must_use]
+    pub fn with_errors(mut self, errors: fn(&Status) -> ExportError) -> Self {
+        self.errors = errors;
+        self
     }
 
     /// Calls the method at `path` (`/package.Service/Method`) and returns the message of the answer; empty if there is
@@ -85,14 +94,14 @@ impl GrpcClient {
     ///
     /// # Errors
     /// A call without an answer is `Retryable`, an answer that is too long `Permanent`; a status other than OK is what
-    /// [`grpc_error`] says.
+    /// [`grpc_error`] says, or the table of [`GrpcClient::with_errors`].
     pub async fn unary(&self, path: &'static str, message: &Bytes) -> Result<Bytes, ExportError> {
         let request = self.request(path, message)?;
         let uri = request.uri().clone();
         let exchange = async {
             let response =
                 self.client.request(request).await.map_err(|e| TransportError::retryable(&uri, &e))?;
-            answer(&uri, response).await
+            answer(&uri, response, self.errors).await
         };
         match tokio::time::timeout(self.timeout, exchange).await {
             Ok(result) => result,
@@ -129,17 +138,21 @@ impl GrpcClient {
 }
 
 /// Reads the answer. The status stands in the trailers, or among the headers if there is nothing else.
-async fn answer(uri: &Uri, response: Response<Incoming>) -> Result<Bytes, ExportError> {
+async fn answer(
+    uri: &Uri,
+    response: Response<Incoming>,
+    errors: fn(&Status) -> ExportError,
+) -> Result<Bytes, ExportError> {
     let (head, body) = response.into_parts();
     if let Some(status) = Status::from_header_map(&head.headers) {
-        return if status.code() == Code::Ok { Ok(Bytes::new()) } else { Err(grpc_error(&status)) };
+        return if status.code() == Code::Ok { Ok(Bytes::new()) } else { Err(errors(&status)) };
     }
     let limited = Limited::new(body, MAX_RESPONSE_BYTES + FRAME_HEADER);
     let body = limited.collect().await.map_err(|e| body_error(uri, &*e))?;
     let status = body.trailers().and_then(Status::from_header_map);
     if let Some(status) = status {
         if status.code() != Code::Ok {
-            return Err(grpc_error(&status));
+            return Err(errors(&status));
         }
         return Ok(unframe(uri, body.to_bytes()));
     }
@@ -150,7 +163,7 @@ async fn answer(uri: &Uri, response: Response<Incoming>) -> Result<Bytes, Export
     }
     // Something that does not speak gRPC stands in between.
     let said = excerpt(&body.to_bytes());
-    Err(grpc_error(&Status::new(code_of_http(head.status), format!("HTTP {}: {said}", head.status))))
+    Err(errors(&Status::new(code_of_http(head.status), format!("HTTP {}: {said}", head.status))))
 }
 
 /// The code that stands for an HTTP status, as the gRPC specification maps them.

@@ -53,6 +53,12 @@ impl HttpClient {
         Ok(HttpClient { client: builder().build(connector), timeout: options.timeout })
     }
 
+    /// The same client, with the same connections, that waits this long for a request.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> HttpClient {
+        HttpClient { client: self.client.clone(), timeout }
+    }
+
     /// Sends one request and reads the whole answer. For a unix socket take the URI from [`unix_uri`].
     ///
     /// # Errors

@@ -3,7 +3,11 @@
 //! Written from the documented limits alone, on prost structs, so that it shares nothing with the exporter. It is
 //! stricter than New Relic, which answers 200 or 202 first and loses data later.
 
+mod native;
+mod standin;
 mod trace_api;
+
+pub use standin::{Fault, Standin};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -17,11 +21,15 @@ use trace_api::{newrelic, zipkin};
 
 const MAX_WIRE_BYTES: usize = 1_000_000;
 
+/// The paths of OTLP over HTTP, then those of New Relic's own APIs.
+const OTLP_PATHS: [&str; 3] = ["/v1/traces", "/v1/metrics", "/v1/logs"];
+const OWN_PATHS: [&str; 4] = ["/trace/v1", "/metric/v1", "/log/v1", "/v1/accounts/events"];
+
 /// What New Relic answers at once: status and body. Contents that it would lose later are no matter of the status; see
 /// [`violations`].
 pub fn answer(path: &str, headers: &HeaderMap, wire_len: usize) -> (StatusCode, Bytes) {
-    let otlp = matches!(path, "/v1/traces" | "/v1/metrics" | "/v1/logs");
-    if !otlp && path != "/trace/v1" {
+    let otlp = OTLP_PATHS.contains(&path);
+    if !otlp && !OWN_PATHS.contains(&path) {
         return (StatusCode::NOT_FOUND, Bytes::new());
     }
     if !headers.contains_key("api-key") {
@@ -32,6 +40,10 @@ pub fn answer(path: &str, headers: &HeaderMap, wire_len: usize) -> (StatusCode, 
     }
     if otlp {
         return (StatusCode::OK, Bytes::new());
+    }
+    if path == "/v1/accounts/events" {
+        let taken = br#"{"success":true,"uuid":"0c9a2a0e-0001-b000-0000-018c2b3b3f5e"}"#;
+        return (StatusCode::OK, Bytes::from_static(taken));
     }
     let accepted = Bytes::from_static(br#"{"requestId":"7b7c0e6f-0001-b000-0000-018c2b3b3f5e"}"#);
     (StatusCode::ACCEPTED, accepted)
@@ -52,28 +64,32 @@ pub fn violations(path: &str, headers: &HeaderMap, body: &[u8], wire_len: usize)
         found.add("request", &format!("{wire_len} bytes on the wire"));
     }
     let encoding = header("content-encoding");
-    let trace_api = path == "/trace/v1";
-    if !matches!(encoding, None | Some("gzip")) && (trace_api || encoding != Some("zstd")) {
+    let own = OWN_PATHS.contains(&path);
+    if !matches!(encoding, None | Some("gzip")) && (own || encoding != Some("zstd")) {
         found.add("headers", &format!("content-encoding {encoding:?}"));
     }
     let content_type = header("content-type");
-    if content_type != Some(if trace_api { "application/json" } else { "application/x-protobuf" }) {
+    if content_type != Some(if own { "application/json" } else { "application/x-protobuf" }) {
         found.add("headers", &format!("content-type {content_type:?}"));
     }
+    if own && !header("x-request-id").is_some_and(is_uuid_v4) {
+        found.add("headers", "x-request-id is no UUIDv4");
+    }
+    if path != "/trace/v1" && headers.contains_key("data-format") {
+        found.add("headers", "data-format is for the Trace API");
+    }
     match path {
+        "/metric/v1" => native::metrics(body, &mut found),
+        "/log/v1" => native::logs(body, &mut found),
+        "/v1/accounts/events" => native::events(body, &mut found),
         "/v1/traces" => traces(body, &mut found),
         "/v1/metrics" => metrics(body, &mut found),
         "/v1/logs" => logs(body, &mut found),
-        "/trace/v1" => {
-            if !header("x-request-id").is_some_and(is_uuid_v4) {
-                found.add("headers", "x-request-id is no UUIDv4");
-            }
-            match (header("data-format"), header("data-format-version")) {
-                (Some("newrelic"), Some("1")) => newrelic(body, &mut found),
-                (Some("zipkin"), Some("2")) => zipkin(body, &mut found),
-                other => found.add("headers", &format!("data-format {other:?}")),
-            }
-        }
+        "/trace/v1" => match (header("data-format"), header("data-format-version")) {
+            (Some("newrelic"), Some("1")) => newrelic(body, &mut found),
+            (Some("zipkin"), Some("2")) => zipkin(body, &mut found),
+            other => found.add("headers", &format!("data-format {other:?}")),
+        },
         _ => found.add("request", &format!("no such path {path}")),
     }
     found.0

@@ -1,25 +1,34 @@
-//! The trace endpoint of an Agent: one request, and what its answer means.
+//! An Agent: its endpoints for traces, statistics and LLM Observability, and what it says of itself.
 
-use crate::encode::Payload;
+mod info;
+
+use crate::delivery::Post;
+use crate::endpoint::{Encoding, Endpoint, Whose};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Uri};
-use muxbridge_core::{BuildContext, BuildError, Clock, Counter, ExportError, names};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri};
+use info::Discovery;
+pub(crate) use info::Info;
+use muxbridge_core::{BuildContext, BuildError, ExportError};
 use muxbridge_kit::http::{ClientOptions, HttpClient, unix_uri};
-use muxbridge_kit::status::{excerpt, retry_after};
 use muxbridge_kit::tls::TlsConfig;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-const PATH: &str = "/v0.4/traces";
+const TRACES: &str = "/v0.4/traces";
+const STATS: &str = "/v0.6/stats";
+/// Datadog's libraries send spans of models here, and the Agent adds its key.
+const LLMOBS: &str = "/evp_proxy/v2/api/v2/llmobs";
 const TRACE_COUNT: HeaderName = HeaderName::from_static("x-datadog-trace-count");
 const RATES_VERSION: HeaderName = HeaderName::from_static("datadog-rates-payload-version");
+const COMPUTED_STATS: HeaderName = HeaderName::from_static("datadog-client-computed-stats");
 
-/// Headers that are the same in every request.
-const HEADERS: [(HeaderName, &str); 5] = [
-    (CONTENT_TYPE, "application/msgpack"),
+const CONTAINER_ID: HeaderName = HeaderName::from_static("datadog-container-id");
+const ENTITY_ID: HeaderName = HeaderName::from_static("datadog-entity-id");
+
+/// Headers that are the same in every request to an endpoint for tracers.
+const HEADERS: [(HeaderName, &str); 4] = [
     (HeaderName::from_static("datadog-meta-lang"), "rust"),
     (HeaderName::from_static("datadog-meta-tracer-version"), env!("CARGO_PKG_VERSION")),
     // The encoder sets `_top_level`; an Agent that computed it again would overrule it.
@@ -28,24 +37,32 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("datadog-send-real-http-status"), "true"),
 ];
 
-/// The URI of the trace endpoint below what the user wrote.
+/// The URI of `path` below what the user wrote.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn traces_uri(url: &str) -> Result<Uri, String> {
+pub(crate) fn agent_uri(url: &str, path: &str) -> Result<Uri, String> {
     let example = "for example http://127.0.0.1:8126 or unix:///var/run/datadog/apm.socket";
-    if let Some(path) = url.strip_prefix("unix://") {
-        if !path.starts_with('/') || path.len() < 2 {
+    if let Some(socket) = url.strip_prefix("unix://") {
+        if !socket.starts_with('/') || socket.len() < 2 {
             return Err(format!("{url:?} needs an absolute path, {example}"));
         }
-        return unix_uri(path, PATH).map_err(|e| e.to_string());
+        return unix_uri(socket, path).map_err(|e| e.to_string());
     }
     let uri: Uri = url.parse().map_err(|e| format!("{url:?} is not a URL ({e}), {example}"))?;
     let plain = matches!(uri.path(), "" | "/") && uri.query().is_none() && !url.contains('@');
     if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) || !plain {
         return Err(format!("{url:?} is not the URL of an Agent without a path, {example}"));
     }
-    format!("{}{PATH}", url.trim_end_matches('/')).parse().map_err(|e| format!("{url:?}: {e}"))
+    format!("{}{path}", url.trim_end_matches('/')).parse().map_err(|e| format!("{url:?}: {e}"))
+}
+
+/// Who this process is, for the Agent's origin detection. Each may be empty.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    /// `ci-<id>` or `in-<inode>`.
+    pub(crate) entity: String,
+    pub(crate) external_data: String,
 }
 
 #[derive(Default)]
@@ -60,80 +77,68 @@ struct Answer {
     rate_by_service: Option<BTreeMap<String, f64>>,
 }
 
-/// Sends payloads of traces.
+/// Sends payloads of traces, and what else belongs to them.
 pub(crate) struct Agent {
-    client: HttpClient,
-    uri: Uri,
-    clock: Clock,
+    traces: Endpoint,
+    pub(crate) stats: Endpoint,
+    pub(crate) llmobs: Endpoint,
+    discovery: Option<Discovery>,
     rates: Mutex<Rates>,
-    sent: Counter,
-    failed: Counter,
 }
 
 impl Agent {
-    pub(crate) fn new(url: &str, timeout: Duration, cx: &BuildContext) -> Result<Self, BuildError> {
-        let requests = |outcome| cx.counter(names::REQUESTS, &[("signal", "traces"), ("outcome", outcome)]);
+    pub(crate) fn new(
+        url: &str,
+        timeout: Duration,
+        discovery: bool,
+        origin: &Origin,
+        cx: &BuildContext,
+    ) -> Result<Self, BuildError> {
+        let client = HttpClient::new(&ClientOptions { timeout, tls: TlsConfig::default() })?;
+        let uri = |path| agent_uri(url, path).map_err(BuildError::new);
+        let endpoint = |path, signal| -> Result<Endpoint, BuildError> {
+            let mut endpoint = Endpoint::new(&client, uri(path)?, Whose::Agent, signal, cx)
+                .content("application/msgpack", Encoding::Identity);
+            for (name, value) in HEADERS {
+                endpoint = endpoint.header(name, HeaderValue::from_static(value));
+            }
+            for (name, value) in [
+                (CONTAINER_ID, origin.entity.strip_prefix("ci-").unwrap_or_default()),
+                (ENTITY_ID, origin.entity.as_str()),
+                (HeaderName::from_static("datadog-external-env"), origin.external_data.as_str()),
+            ] {
+                if !value.is_empty() {
+                    let value = HeaderValue::from_str(value)
+                        .map_err(|e| BuildError::new(format!("header {name}: {value:?}: {e}")))?;
+                    endpoint = endpoint.header(name, value);
+                }
+            }
+            Ok(endpoint)
+        };
+        let subdomain = HeaderName::from_static("x-datadog-evp-subdomain");
         Ok(Agent {
-            client: HttpClient::new(&ClientOptions { timeout, tls: TlsConfig::default() })?,
-            uri: traces_uri(url).map_err(BuildError::new)?,
-            clock: cx.clock.clone(),
+            traces: endpoint(TRACES, "traces")?,
+            stats: endpoint(STATS, "stats")?,
+            llmobs: endpoint(LLMOBS, "llmobs")?
+                .content("application/json", Encoding::Identity)
+                .header(subdomain, HeaderValue::from_static("llmobs-intake")),
+            discovery: discovery
+                .then(|| uri("/info").map(|uri| Discovery::new(&client, uri, cx)))
+                .transpose()?,
             rates: Mutex::default(),
-            sent: requests("sent"),
-            failed: requests("failed"),
         })
+    }
+
+    /// What the Agent says of itself; what every Agent can do, if it says nothing.
+    pub(crate) async fn info(&self) -> Info {
+        match &self.discovery {
+            Some(discovery) => discovery.info().await,
+            None => Info::default(),
+        }
     }
 
     pub(crate) fn rates(&self) -> BTreeMap<String, f64> {
         self.rates.lock().unwrap_or_else(PoisonError::into_inner).by_service.clone()
-    }
-
-    pub(crate) async fn send(&self, payload: Payload) -> Result<(), ExportError> {
-        let result = match self.client.send(self.request(payload)).await {
-            Ok(response) => self.answer(&response),
-            Err(error) => Err(error),
-        };
-        if result.is_ok() {
-            self.sent.add(1)
-        } else {
-            self.failed.add(1)
-        }
-        result
-    }
-
-    fn request(&self, payload: Payload) -> Request<Bytes> {
-        let mut request = Request::new(Bytes::from(payload.body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.uri.clone();
-        let headers = request.headers_mut();
-        for (name, value) in HEADERS {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        headers.insert(TRACE_COUNT, HeaderValue::from(payload.chunks));
-        let rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(version) = &rates.version {
-            headers.insert(RATES_VERSION, version.clone());
-        }
-        request
-    }
-
-    fn answer(&self, response: &Response<Bytes>) -> Result<(), ExportError> {
-        let status = response.status();
-        if status.is_success() {
-            self.keep_rates(response);
-            return Ok(());
-        }
-        let source = format!("the trace Agent answers {status}: {}", excerpt(response.body()));
-        Err(match status {
-            StatusCode::PAYLOAD_TOO_LARGE => ExportError::too_large(source),
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => self.retryable(response, source),
-            status if status.is_server_error() => self.retryable(response, source),
-            _ => ExportError::permanent("rejected", source),
-        })
-    }
-
-    fn retryable(&self, response: &Response<Bytes>, source: String) -> ExportError {
-        let after = retry_after(response.headers(), self.clock.unix_nanos());
-        ExportError::Retryable { after, source: source.into() }
     }
 
     /// Keeps the rates of an answer. An Agent that knows that we have them sends none: then the old ones hold.
@@ -144,5 +149,38 @@ impl Agent {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         rates.by_service = by_service;
         rates.version = response.headers().get(RATES_VERSION).cloned();
+    }
+}
+
+/// Sends payloads of traces.
+pub(crate) struct Traces<'a> {
+    pub(crate) agent: &'a Agent,
+    /// Whether their statistics are sent too: then the Agent must not make its own.
+    pub(crate) computed_stats: bool,
+    /// The container that all of them come from, if there is one: the Agent tags them for it, and not for the bridge's.
+    pub(crate) container: Option<String>,
+}
+
+impl Post for Traces<'_> {
+    async fn post(&self, body: Vec<u8>, pieces: usize) -> Result<(), ExportError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACE_COUNT, HeaderValue::from(pieces));
+        if self.computed_stats {
+            headers.insert(COMPUTED_STATS, HeaderValue::from_static("true"));
+        }
+        if let Some(container) = &self.container
+            && let (Ok(id), Ok(entity)) =
+                (HeaderValue::from_str(container), HeaderValue::from_str(&format!("ci-{container}")))
+        {
+            headers.insert(CONTAINER_ID, id);
+            headers.insert(ENTITY_ID, entity);
+        }
+        let version = self.agent.rates.lock().unwrap_or_else(PoisonError::into_inner).version.clone();
+        if let Some(version) = version {
+            headers.insert(RATES_VERSION, version);
+        }
+        let response = self.agent.traces.send(body, headers).await?;
+        self.agent.keep_rates(&response);
+        Ok(())
     }
 }

@@ -3,23 +3,38 @@
 //! A payload is a list of chunks, a chunk is a list of the spans of one trace, a span is a map: what the Agent's endpoint
 //! `/v0.4/traces` reads. The translation of OpenTelemetry spans follows the rules of the Agent's own OTLP receiver.
 
+pub mod agent_payload;
+pub mod content;
 mod events;
 mod json;
+pub mod llmobs;
+pub mod logs;
 mod maps;
+pub mod marked;
+pub mod metrics;
 mod normalize;
+pub mod otlp;
+pub mod parts;
+pub mod preview;
+pub mod read;
 mod sampling;
 mod semantics;
+pub mod sketch;
 mod span;
+pub mod stats;
+mod time;
 
 pub use json::to_json;
-pub use normalize::{normalize_name, normalize_service, normalize_tag, normalize_tag_value};
+pub use normalize::{MAX_RESOURCE, normalize_name, normalize_service, normalize_tag, normalize_tag_value};
+use parts::{Frame, Limit, Parts};
+pub use sampling::keeps;
 
 use muxbridge_core::{Batch, Signal};
 use muxbridge_pdata::view::{KeyValue, Resource, Scope, Span};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use span::{Place, SpanEncoder};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// How operations are named. The names of the metrics that Datadog makes of spans begin with them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -43,6 +58,14 @@ pub struct Options {
     pub hostname: String,
     /// The largest payload in bytes. A chunk that is longer is a payload of its own.
     pub max_payload: usize,
+    /// The longest resource in bytes.
+    pub max_resource: usize,
+    /// Whether events are a list of their own instead of JSON text; only some Agents know it.
+    pub native_events: bool,
+    /// Whether prompts, answers and what tools took and gave are sent.
+    pub content: bool,
+    /// The rates that the Agent asked for, by `service:<service>,env:<env>`; empty to keep every trace.
+    pub rates: BTreeMap<String, f64>,
 }
 
 impl Default for Options {
@@ -52,6 +75,10 @@ impl Default for Options {
             env: String::new(),
             hostname: String::new(),
             max_payload: 10_000_000,
+            max_resource: MAX_RESOURCE,
+            native_events: false,
+            content: false,
+            rates: BTreeMap::new(),
         }
     }
 }
@@ -74,6 +101,8 @@ pub struct Counts {
     pub no_id: u64,
     /// Names, services and resources changed to fit Datadog's limits.
     pub adjusted: u64,
+    /// Attributes with content that were left out.
+    pub content: u64,
 }
 
 impl Counts {
@@ -82,9 +111,14 @@ impl Counts {
         [("no_id", self.no_id)]
     }
 
+    /// How many spans were left out.
+    pub fn omitted(&self) -> u64 {
+        self.no_id
+    }
+
     /// What was changed, by reason.
-    pub fn adjusted(&self) -> [(&'static str, u64); 1] {
-        [("span_field", self.adjusted)]
+    pub fn adjusted(&self) -> [(&'static str, u64); 2] {
+        [("span_field", self.adjusted), ("content", self.content)]
     }
 }
 
@@ -105,29 +139,43 @@ struct ResourceEntry<'a> {
 /// The payloads of a batch of traces; none for another signal. Spans with the same trace id are one chunk, in the order
 /// in which they came.
 pub fn traces(batch: &Batch, options: &Options, counts: &mut Counts) -> Vec<Payload> {
+    let parts = trace_chunks(batch, options, counts);
+    let limit = Limit { bytes: options.max_payload, pieces: usize::MAX };
+    let ranges = parts.pack(0, &Frame::Msgpack, limit);
+    ranges.into_iter().map(|r| Payload { chunks: r.len(), body: parts.body(&Frame::Msgpack, r) }).collect()
+}
+
+/// The same, as pieces of requests: one for each chunk.
+pub fn trace_chunks(batch: &Batch, options: &Options, counts: &mut Counts) -> Parts {
+    let mut parts = Parts::default();
     if batch.signal() != Signal::Traces {
-        return Vec::new();
+        return parts;
     }
     let mut resources = Vec::new();
     let mut entries = collect(batch, &mut resources, counts);
     // Stable: spans of a chunk keep their order.
     entries.sort_by_key(|e| e.chunk);
-    let mut payloads = Payloads { limit: options.max_payload, ..Payloads::default() };
     let mut encoder = SpanEncoder::new(options, counts);
     let mut chunk = Vec::new();
     for spans in entries.chunk_by(|a, b| a.chunk == b.chunk) {
         chunk.clear();
         let ids: HashSet<&[u8]> = spans.iter().map(|e| e.span.span_id).collect();
+        let is_root = |e: &Entry<'_>| !ids.contains(e.span.parent_span_id);
+        let decision = spans.iter().find(|e| is_root(e)).or(spans.first()).and_then(|root| {
+            let (service, env) = encoder.service_and_env(&root.span, &resources[root.resource]);
+            let trace = id(root.span.trace_id.get(8..).unwrap_or_default());
+            sampling::decide(&options.rates, &service, &env, trace)
+        });
         // A length cannot fail to be written to memory.
         let _ = rmp::encode::write_array_len(&mut chunk, spans.len() as u32);
         for (i, entry) in spans.iter().enumerate() {
-            let place = Place { first: i == 0, chunk_root: !ids.contains(entry.span.parent_span_id) };
+            let place = Place { first: i == 0, chunk_root: is_root(entry), decision };
             let resource = &resources[entry.resource];
             encoder.span(&mut chunk, &entry.span, &entry.scope, resource, place);
         }
-        payloads.add(&chunk);
+        parts.push(&chunk, spans.len() as u32);
     }
-    payloads.finish()
+    parts
 }
 
 fn collect<'a>(
@@ -178,40 +226,4 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(out, "{byte:02x}");
         out
     })
-}
-
-/// Collects chunks into payloads below a limit.
-#[derive(Default)]
-struct Payloads {
-    limit: usize,
-    chunks: usize,
-    body: Vec<u8>,
-    done: Vec<Payload>,
-}
-
-impl Payloads {
-    fn add(&mut self, chunk: &[u8]) {
-        // The length of a list takes up to five bytes.
-        if self.chunks > 0 && self.body.len() + chunk.len() + 5 > self.limit {
-            self.close();
-        }
-        self.chunks += 1;
-        self.body.extend_from_slice(chunk);
-    }
-
-    fn close(&mut self) {
-        let mut body = Vec::with_capacity(self.body.len() + 5);
-        // A length cannot fail to be written to memory.
-        let _ = rmp::encode::write_array_len(&mut body, self.chunks as u32);
-        body.append(&mut self.body);
-        self.done.push(Payload { chunks: self.chunks, body });
-        self.chunks = 0;
-    }
-
-    fn finish(mut self) -> Vec<Payload> {
-        if self.chunks > 0 {
-            self.close();
-        }
-        self.done
-    }
 }

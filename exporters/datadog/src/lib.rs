@@ -1,34 +1,43 @@
-//! Datadog through an Agent: traces to its trace endpoint, metrics to DogStatsD.
+//! Datadog: through an Agent (traces to its trace endpoint, metrics to DogStatsD), or straight to its intakes.
 
 mod agent;
 mod config;
+mod delivery;
 pub mod encode;
+mod endpoint;
+mod intake;
+mod local;
 mod progress;
+mod tally;
 
-use agent::Agent;
-pub use config::Config;
+pub use config::{
+    AgentlessConfig, BodyCompression, Config, LlmConfig, LogsConfig, Mode, Sampling, TraceIntake,
+};
 use encode::{Counts, Options};
+use intake::Intakes;
+use local::Local;
 use muxbridge_core::config::Problems;
 use muxbridge_core::{
     Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind, Needs,
-    Preview, Signal, TemporalityNeed, names,
+    Preview, Signal, TemporalityNeed,
 };
-use muxbridge_exporter_statsd::StatsdExporter;
 use muxbridge_exporter_statsd::encode::{Dialect, Options as LineOptions};
-use muxbridge_exporter_statsd::transport::{Endpoint, Transport};
-use progress::Progress;
+use muxbridge_exporter_statsd::transport::Endpoint;
 use std::collections::BTreeMap;
 
 /// What the registry lists.
 pub const FACTORY: ExporterFactory = ExporterFactory::of::<Datadog>();
+
+/// The largest batch without an Agent: its OTLP intake takes 3200000 bytes.
+const AGENTLESS_BYTES: usize = 3_000_000;
 
 /// The kind `datadog`.
 pub struct Datadog;
 
 impl ExporterKind for Datadog {
     const NAME: &'static str = "datadog";
-    const SUMMARY: &'static str = "sends traces and metrics to a Datadog Agent";
-    const SIGNALS: &'static [Signal] = &[Signal::Traces, Signal::Metrics];
+    const SUMMARY: &'static str = "sends to Datadog, through an Agent or with an API key";
+    const SIGNALS: &'static [Signal] = &Signal::ALL;
     type Config = Config;
     type Exporter = DatadogExporter;
 
@@ -36,12 +45,16 @@ impl ExporterKind for Datadog {
         config.check(problems);
     }
 
-    fn needs(_config: &Config) -> Needs {
-        Needs { temporality: TemporalityNeed::Delta, ..Needs::default() }
+    fn needs(config: &Config) -> Needs {
+        Needs {
+            temporality: TemporalityNeed::Delta,
+            max_request_bytes: (config.mode == Mode::Agentless).then_some(AGENTLESS_BYTES),
+            max_request_items: None,
+        }
     }
 
     fn preview(config: &Config, batches: &[Batch]) -> Option<Preview> {
-        let (lines, options) = (line_options(config).ok()?, trace_options(config));
+        let (lines, options) = (line_options(config, String::new).ok()?, trace_options(config));
         let mut preview = Preview::default();
         for batch in batches {
             let mut counts = Counts::default();
@@ -56,16 +69,12 @@ impl ExporterKind for Datadog {
     }
 
     fn build(config: Config, cx: &BuildContext) -> Result<DatadogExporter, BuildError> {
-        let endpoint = Endpoint::parse(&config.dogstatsd_url).map_err(BuildError::new)?;
-        let transport = Transport::connect(&endpoint, config.queue_size, config.resolve_interval.0, cx)?;
-        let lines = line_options(&config).map_err(BuildError::new)?;
-        Ok(DatadogExporter {
-            metrics: StatsdExporter::new(lines, transport, cx),
-            agent: Agent::new(&config.trace_agent_url, config.timeout.0, cx)?,
-            options: trace_options(&config),
-            progress: Progress::default(),
-            cx: cx.clone(),
-        })
+        let spans = trace_options(&config);
+        let way = match config.mode {
+            Mode::Agent => Way::Agent(Box::new(Local::new(config, spans, cx)?)),
+            Mode::Agentless => Way::Agentless(Box::new(Intakes::new(&config, spans, cx)?)),
+        };
+        Ok(DatadogExporter { way })
     }
 }
 
@@ -75,13 +84,17 @@ fn trace_options(config: &Config) -> Options {
         env: config.env.clone(),
         hostname: config.hostname.clone(),
         max_payload: config.max_payload_size,
+        content: config.content,
+        ..Options::default()
     }
 }
 
-fn line_options(config: &Config) -> Result<LineOptions, String> {
+/// How metrics become lines for an Agent.
+fn line_options(config: &Config, cgroup: impl FnOnce() -> String) -> Result<LineOptions, String> {
     let endpoint = Endpoint::parse(&config.dogstatsd_url)?;
     let max_packet = config.max_packet_size.unwrap_or(endpoint.default_packet_size());
-    let mut lines = config.metrics.options(Dialect::Dogstatsd, max_packet);
+    let container = config.metrics.container(cgroup);
+    let mut lines = config.metrics.options(Dialect::Dogstatsd, max_packet, &container);
     if !config.env.is_empty() {
         // Tags of the points and of the resource come first, so that this is what it says: a default.
         lines.constant_tags.push(("env".to_owned(), config.env.clone()));
@@ -89,65 +102,41 @@ fn line_options(config: &Config) -> Result<LineOptions, String> {
     Ok(lines)
 }
 
-/// Encodes traces and metrics and sends them to the Agent.
+enum Way {
+    Agent(Box<Local>),
+    Agentless(Box<Intakes>),
+}
+
+/// Encodes telemetry and sends it to an Agent or to Datadog.
 pub struct DatadogExporter {
-    metrics: StatsdExporter,
-    agent: Agent,
-    options: Options,
-    progress: Progress,
-    cx: BuildContext,
+    way: Way,
 }
 
 impl DatadogExporter {
-    /// The sampling rates by `service:<service>,env:<env>` that the Agent last asked for. They are kept and not
-    /// applied: who samples is whoever made the spans.
+    /// The sampling rates by `service:<service>,env:<env>` that the Agent last asked for; none without an Agent.
     pub fn rates(&self) -> BTreeMap<String, f64> {
-        self.agent.rates()
-    }
-
-    async fn traces(&self, batch: &Batch) -> Result<Delivered, ExportError> {
-        let mut counts = Counts::default();
-        let payloads = encode::traces(batch, &self.options, &mut counts);
-        let several = payloads.len() > 1;
-        let done = if several { self.progress.done(batch.otlp()) } else { 0 };
-        for (i, payload) in payloads.into_iter().enumerate().skip(done) {
-            if let Err(error) = self.agent.send(payload).await {
-                // What the Agent has already must not be sent again with the rest.
-                if several && matches!(error, ExportError::Retryable { .. }) {
-                    self.progress.remember(batch.otlp(), i);
-                }
-                return Err(error);
-            }
+        match &self.way {
+            Way::Agent(local) => local.rates(),
+            Way::Agentless(_) => BTreeMap::new(),
         }
-        // Counted only now: a batch that is tried again must not count twice.
-        let mut omitted = 0;
-        for (reason, n) in counts.dropped() {
-            if n > 0 {
-                self.cx.counter(names::DROPPED, &[("signal", "traces"), ("reason", reason)]).add(n);
-                omitted += n;
-            }
-        }
-        for (reason, n) in counts.adjusted() {
-            if n > 0 {
-                self.cx.counter(names::ADJUSTED, &[("reason", reason)]).add(n);
-            }
-        }
-        Ok(Delivered { omitted, ..Delivered::default() })
     }
 }
 
 impl Exporter for DatadogExporter {
     async fn export(&self, batch: &Batch) -> Result<Delivered, ExportError> {
-        match batch.signal() {
-            Signal::Traces => self.traces(batch).await,
-            Signal::Metrics => self.metrics.export(batch).await,
-            Signal::Logs => {
-                Err(ExportError::permanent("unsupported", "an Agent takes no logs over these ports"))
-            }
+        match (&self.way, batch.signal()) {
+            (Way::Agent(local), Signal::Traces) => local.traces(batch).await,
+            (Way::Agent(local), Signal::Metrics) => local.metrics(batch).await,
+            (Way::Agent(local), Signal::Logs) => local.logs(batch),
+            (Way::Agentless(intakes), Signal::Traces) => intakes.traces(batch).await,
+            (Way::Agentless(intakes), Signal::Metrics) => intakes.metrics(batch).await,
+            (Way::Agentless(intakes), Signal::Logs) => intakes.logs(batch).await,
         }
     }
 
     async fn shutdown(&self) {
-        self.metrics.shutdown().await;
+        if let Way::Agent(local) = &self.way {
+            local.shutdown().await;
+        }
     }
 }

@@ -2,6 +2,8 @@
 //! `tests/interop/datadog_test_agent.py` starts one and sets it.
 
 use crate::build::*;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use muxbridge_core::Exporter;
 use muxbridge_exporter_datadog::Datadog;
 use muxbridge_exporter_datadog::encode::Options;
@@ -12,14 +14,26 @@ use muxbridge_testkit::oracle::trace::v1::{Span, Status};
 use serde_json::json;
 use std::collections::BTreeSet;
 
-/// Every span that the test Agent holds.
-async fn read_back(url: &str) -> Vec<serde_json::Value> {
-    let uri = format!("{url}/test/session/traces");
-    let request = http::Request::get(uri).body(bytes::Bytes::new()).unwrap();
+async fn ask(url: &str, path: &str) -> bytes::Bytes {
+    let request = http::Request::get(format!("{url}{path}")).body(bytes::Bytes::new()).unwrap();
     let response = HttpClient::new(&ClientOptions::default()).unwrap().send(request).await.unwrap();
     assert!(response.status().is_success(), "{response:?}");
-    let traces: Vec<Vec<serde_json::Value>> = serde_json::from_slice(response.body()).unwrap();
-    traces.into_iter().flatten().collect()
+    response.into_body()
+}
+
+async fn get(url: &str, path: &str) -> serde_json::Value {
+    serde_json::from_slice(&ask(url, path).await).unwrap()
+}
+
+/// Makes the test Agent forget what it holds.
+async fn clear(url: &str) {
+    ask(url, "/test/session/clear").await;
+}
+
+/// Every span that the test Agent holds.
+async fn read_back(url: &str) -> Vec<serde_json::Value> {
+    let traces = get(url, "/test/session/traces").await;
+    traces.as_array().unwrap().iter().flat_map(|t| t.as_array().unwrap().clone()).collect()
 }
 
 fn ids(span: &serde_json::Value) -> (u64, u64) {
@@ -68,4 +82,38 @@ async fn the_test_agent_accepts_every_payload_and_gives_every_span_back() {
     assert_eq!(special["meta"]["_dd.p.tid"], "640cfd8d00000000");
     assert_eq!((&special["metrics"]["n"], &special["metrics"]["_sample_rate"]), (&json!(1.0), &json!(0.5)));
     assert_eq!(special["meta"]["env"], "test");
+
+    everything_else(&url, &url).await;
+    if let Ok(socket) = std::env::var("MUXBRIDGE_DD_TEST_AGENT_SOCKET") {
+        everything_else(&url, &format!("unix://{socket}")).await;
+    }
+}
+
+/// Statistics and spans of models, sent to `to`, arrive at the Agent at `url`, which reads them with its own parsers.
+async fn everything_else(url: &str, to: &str) {
+    clear(url).await;
+    let config = json!({ "trace_agent_url": to, "env": "test", "client_stats": true,
+        "llm_observability": { "enabled": true } });
+    let exporter = build::<Datadog>(config, &context::<Datadog>());
+    let batch = crate::llm::model_trace();
+    let delivered = exporter.export(&batch).await.unwrap();
+    assert_eq!((delivered.rejected, delivered.omitted), (0, 0));
+    assert_eq!(read_back(url).await.len(), batch.items());
+
+    let requests = get(url, "/test/session/requests").await;
+    let body = |path: &str| {
+        let sent = |r: &&serde_json::Value| r["url"].as_str().unwrap().ends_with(path);
+        let found: Vec<_> = requests.as_array().unwrap().iter().filter(sent).collect();
+        assert_eq!(found.len(), 1, "{path} over {to}: {requests}");
+        STANDARD.decode(found[0]["body"].as_str().unwrap()).unwrap()
+    };
+    let spans: serde_json::Value = serde_json::from_slice(&body("/evp_proxy/v2/api/v2/llmobs")).unwrap();
+    assert_eq!(spans.as_array().unwrap().len(), 2);
+    assert_eq!(spans[1]["spans"][0]["meta"]["model_name"], "gpt-4o-2024");
+    // The Agent answers 400 to statistics with a field missing or a sketch that its protobuf cannot read.
+    let stats = rmpv::decode::read_value(&mut &body("/v0.6/stats")[..]).unwrap();
+    let groups = stats["Stats"][0]["Stats"].as_array().unwrap();
+    let hits: u64 = groups.iter().map(|g| g["Hits"].as_u64().unwrap()).sum();
+    // All four spans are roots, clients or servers.
+    assert_eq!(hits, 4);
 }

@@ -3,9 +3,13 @@
 use muxbridge_core::{Batch, Signal};
 use muxbridge_exporter_datadog::encode::{Counts, Options, Payload, traces};
 use muxbridge_testkit::oracle::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
+use muxbridge_testkit::oracle::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use muxbridge_testkit::oracle::metrics::v1::{Metric, ResourceMetrics, ScopeMetrics, metric::Data};
 use muxbridge_testkit::oracle::resource::v1::Resource;
 use muxbridge_testkit::oracle::trace::v1::{ResourceSpans, ScopeSpans, Span};
-use muxbridge_testkit::oracle::{ExportTraceServiceRequest, encode};
+use muxbridge_testkit::oracle::{
+    ExportLogsServiceRequest, ExportMetricsServiceRequest, ExportTraceServiceRequest, encode,
+};
 
 pub(crate) const SERVER: i32 = 2;
 pub(crate) const CLIENT: i32 = 3;
@@ -73,6 +77,32 @@ pub(crate) fn batch(resource: Vec<KeyValue>, spans: Vec<Span>) -> Batch {
         }],
     };
     muxbridge_testkit::batch(Signal::Traces, encode(&request))
+}
+
+pub(crate) fn metric(name: &str, data: Data) -> Metric {
+    Metric { name: name.to_owned(), data: Some(data), ..Default::default() }
+}
+
+pub(crate) fn metrics(resource: Vec<KeyValue>, metrics: Vec<Metric>) -> Batch {
+    let request = ExportMetricsServiceRequest {
+        resource_metrics: vec![ResourceMetrics {
+            resource: Some(Resource { attributes: resource, ..Default::default() }),
+            scope_metrics: vec![ScopeMetrics { metrics, ..Default::default() }],
+            ..Default::default()
+        }],
+    };
+    muxbridge_testkit::batch(Signal::Metrics, encode(&request))
+}
+
+pub(crate) fn log_batch(resource: Vec<KeyValue>, log_records: Vec<LogRecord>) -> Batch {
+    let request = ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs {
+            resource: Some(Resource { attributes: resource, ..Default::default() }),
+            scope_logs: vec![ScopeLogs { log_records, ..Default::default() }],
+            ..Default::default()
+        }],
+    };
+    muxbridge_testkit::batch(Signal::Logs, encode(&request))
 }
 
 pub(crate) fn payloads(batch: &Batch, options: &Options) -> (Vec<Payload>, Counts) {

@@ -4,5 +4,12 @@
 mod agent;
 mod build;
 mod corpus;
+mod dashboards;
+mod intakes;
+mod llm;
+mod local;
+mod preview;
 mod requests;
 mod spans;
+mod standin;
+mod vectors;

@@ -27,7 +27,10 @@ async fn it_keeps_the_contract_of_exporters() {
 #[tokio::test]
 async fn a_request_has_the_headers_that_an_agent_reads() {
     let server = Server::start(|_| Reply::json(r#"{"rate_by_service":{}}"#)).await;
-    let exporter = build::<Datadog>(json!({ "trace_agent_url": server.url() }), &context::<Datadog>());
+    let exporter = build::<Datadog>(
+        json!({ "trace_agent_url": server.url(), "discovery": false }),
+        &context::<Datadog>(),
+    );
     exporter.export(&many(3)).await.unwrap();
     let request = &server.requests()[0];
     assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v0.4/traces"));
@@ -50,7 +53,7 @@ async fn traces_go_over_a_unix_socket() {
     let path = directory.path().join("apm.socket");
     let server = Server::start_unix(&path, |_| Reply::json("{}"));
     let url = format!("unix://{}", path.display());
-    build::<Datadog>(json!({ "trace_agent_url": url }), &context::<Datadog>())
+    build::<Datadog>(json!({ "trace_agent_url": url, "discovery": false }), &context::<Datadog>())
         .export(&many(1))
         .await
         .unwrap();
@@ -70,7 +73,9 @@ async fn statuses_say_whether_to_try_again_to_split_or_to_drop() {
     ] {
         let server = Server::start(move |_| Reply::status(status)).await;
         let cx = context::<Datadog>();
-        let result = build::<Datadog>(json!({ "trace_agent_url": server.url() }), &cx).export(&many(1)).await;
+        let result = build::<Datadog>(json!({ "trace_agent_url": server.url(), "discovery": false }), &cx)
+            .export(&many(1))
+            .await;
         let found = match result.unwrap_err() {
             ExportError::Retryable { .. } => "retry",
             ExportError::TooLarge { .. } => "split",
@@ -89,7 +94,10 @@ async fn rates_are_kept_and_an_answer_without_them_changes_nothing() {
         _ => Reply::json("{}"),
     })
     .await;
-    let exporter = build::<Datadog>(json!({ "trace_agent_url": server.url() }), &context::<Datadog>());
+    let exporter = build::<Datadog>(
+        json!({ "trace_agent_url": server.url(), "discovery": false }),
+        &context::<Datadog>(),
+    );
     for _ in 0..2 {
         exporter.export(&many(1)).await.unwrap();
         assert_eq!(exporter.rates()["service:mm,env:t"], 0.5);
@@ -103,7 +111,7 @@ async fn a_retry_sends_only_what_the_agent_does_not_have() {
     let server =
         Server::start(|_| Reply::status(if CALLS.fetch_add(1, Ordering::SeqCst) == 1 { 503 } else { 200 }))
             .await;
-    let config = json!({ "trace_agent_url": server.url(), "max_payload_size": 100_000 });
+    let config = json!({ "trace_agent_url": server.url(), "discovery": false, "max_payload_size": 100_000 });
     let exporter = build::<Datadog>(config, &context::<Datadog>());
     let batch = many(40);
     assert!(matches!(exporter.export(&batch).await, Err(ExportError::Retryable { .. })));
@@ -124,7 +132,7 @@ async fn spans_without_ids_are_counted_once_even_if_the_batch_is_tried_again() {
         Server::start(|_| Reply::status(if CALLS.fetch_add(1, Ordering::SeqCst) == 0 { 503 } else { 200 }))
             .await;
     let cx = context::<Datadog>();
-    let exporter = build::<Datadog>(json!({ "trace_agent_url": server.url() }), &cx);
+    let exporter = build::<Datadog>(json!({ "trace_agent_url": server.url(), "discovery": false }), &cx);
     let batch = batch(vec![], vec![span(1, "x", vec![]), Span { span_id: vec![], ..span(1, "y", vec![]) }]);
     exporter.export(&batch).await.unwrap_err();
     assert_eq!(exporter.export(&batch).await.unwrap().omitted, 1);

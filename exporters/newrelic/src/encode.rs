@@ -1,26 +1,40 @@
-//! Batch to request body, in the three formats that New Relic takes. Pure.
+//! Batch to request body, in every format that New Relic takes, and what is derived from spans. Pure.
 
+pub mod apm;
+mod histogram;
+pub(crate) mod id;
 mod json;
 mod limits;
+mod llm;
+mod native;
 mod span;
 mod trace_api;
 mod zipkin;
 
 use bytes::Bytes;
-use muxbridge_core::Batch;
+pub use llm::llm_events;
+use muxbridge_core::{Batch, Signal};
+pub(crate) use native::split_events;
+pub use native::{event_api, log_api, metric_api};
 use std::collections::BTreeMap;
 
+/// The instrumentation scope of what this exporter derives.
+const SCOPE: &str = "muxbridge";
+
 /// What the user can choose about the encoding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Marks the service for AI Monitoring: the resource attribute `aiEnabledApp="true"`, and the older spelling of two
     /// `gen_ai` attributes next to the current one.
     pub ai_monitoring: bool,
+    /// `service.instance.id` of resources that have none. Without it an id is made for resources that say where they
+    /// run; others keep none.
+    pub service_instance_id: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { ai_monitoring: true }
+        Options { ai_monitoring: true, service_instance_id: None }
     }
 }
 
@@ -61,7 +75,7 @@ impl Counts {
 }
 
 /// The labels of changes. The README says what each one means.
-mod reason {
+pub(crate) mod reason {
     pub(super) const ARRAY_TRUNCATED: &str = "array_truncated";
     pub(super) const ARRAY_TO_TEXT: &str = "array_to_text";
     pub(super) const ATTRIBUTE_PRUNED: &str = "attribute_pruned";
@@ -76,11 +90,14 @@ mod reason {
     pub(super) const NULL_REMOVED: &str = "null_removed";
     pub(super) const RESERVED_REMOVED: &str = "reserved_removed";
     pub(super) const RESERVED_RENAMED: &str = "reserved_renamed";
+    pub(crate) const STALE: &str = "stale";
     pub(super) const START_TIME: &str = "start_time";
     pub(super) const VALUE_TRUNCATED: &str = "value_truncated";
 
     // Of whole items.
+    pub(super) const CUMULATIVE: &str = "cumulative";
     pub(super) const DELTA_GAUGE: &str = "delta_non_monotonic";
+    pub(super) const EVENT_TYPE: &str = "event_type";
     pub(super) const NO_ID: &str = "no_id";
     pub(super) const NO_NAME: &str = "no_name";
     pub(super) const NO_TEMPORALITY: &str = "no_temporality";
@@ -103,6 +120,25 @@ pub fn trace_api(batch: &Batch, options: &Options, counts: &mut Counts) -> Vec<u
 /// encoded: `[]`.
 pub fn zipkin(batch: &Batch, options: &Options, counts: &mut Counts) -> Vec<u8> {
     zipkin::encode(batch, options, counts)
+}
+
+/// How many items New Relic will not store because of their time: it takes 48 hours back, and of metrics 24 hours ahead.
+/// They are sent all the same, because only its clock decides; `now` is ours, in nanoseconds since 1970.
+pub fn stale(batch: &Batch, now: u64) -> u64 {
+    const HOUR: u64 = 3_600_000_000_000;
+    let oldest = now.saturating_sub(48 * HOUR);
+    let ahead = if batch.signal() == Signal::Metrics { 24 } else { 48 };
+    let latest = now.saturating_add(ahead * HOUR);
+    // An unknown time becomes that of the arrival.
+    let is_stale = |time: u64| u64::from(time > 0 && !(oldest..=latest).contains(&time));
+    let scopes = batch.resources().flat_map(|r| r.scopes());
+    match batch.signal() {
+        Signal::Traces => scopes.flat_map(|s| s.spans()).map(|span| is_stale(span.start)).sum(),
+        Signal::Logs => {
+            scopes.flat_map(|s| s.logs()).map(|log| is_stale(log.time.max(log.observed_time))).sum()
+        }
+        Signal::Metrics => scopes.flat_map(|s| s.metrics()).flat_map(limits::times).map(is_stale).sum(),
+    }
 }
 
 #[cfg(test)]

@@ -1,20 +1,23 @@
-//! New Relic: OTLP and the Trace API.
+//! New Relic: OTLP, and the Trace, Metric, Log and Event APIs.
 
 mod config;
+mod derived;
 pub mod encode;
+mod preview;
 mod request;
+mod send;
 mod status;
 
-pub use config::{Config, Mode, Region, TraceFormat};
-use encode::{Counts, Options};
-use muxbridge_core::config::{Problems, Secret};
+use config::Target;
+pub use config::{ApmMetrics, Config, Mode, Protocol, Region, TraceFormat};
+use derived::{Derivation, Derived, Taken};
+use muxbridge_core::config::Problems;
 use muxbridge_core::{
     Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind, Needs,
     Preview, Signal, TemporalityNeed, names,
 };
-use muxbridge_kit::headers::secret_value;
-use muxbridge_kit::http::{ClientOptions, Compression, HttpClient};
-use request::Route;
+use muxbridge_kit::http::{ClientOptions, HttpClient};
+use send::Door;
 
 /// What the registry lists.
 pub const FACTORY: ExporterFactory = ExporterFactory::of::<NewRelic>();
@@ -24,7 +27,8 @@ pub struct NewRelic;
 
 impl ExporterKind for NewRelic {
     const NAME: &'static str = "newrelic";
-    const SUMMARY: &'static str = "sends to New Relic over OTLP, traces also over the Trace API";
+    const SUMMARY: &'static str =
+        "sends to New Relic over OTLP, or over its Trace, Metric, Log and Event APIs";
     const SIGNALS: &'static [Signal] = &Signal::ALL;
     type Config = Config;
     type Exporter = NewRelicExporter;
@@ -42,100 +46,146 @@ impl ExporterKind for NewRelic {
     }
 
     fn preview(config: &Config, batches: &[Batch]) -> Option<Preview> {
-        let options = Options { ai_monitoring: config.ai_monitoring };
-        let mut preview = Preview::default();
-        for batch in batches {
-            let mut counts = Counts::default();
-            let body = match config.trace_api(batch.signal()) {
-                None => {
-                    let otlp = encode::otlp(batch, &options, &mut counts);
-                    muxbridge_pdata::json::encode(batch.signal(), &otlp)
-                }
-                Some(TraceFormat::Newrelic) => text(encode::trace_api(batch, &options, &mut counts)),
-                Some(TraceFormat::Zipkin) => text(encode::zipkin(batch, &options, &mut counts)),
-            };
-            if counts.dropped_total() < batch.items() as u64 {
-                preview.line(&body);
-            }
-            preview.dropped(counts.dropped());
-            preview.adjusted(counts.adjusted());
-        }
-        Some(preview)
+        Some(preview::preview(config, batches))
     }
 
     fn build(config: Config, cx: &BuildContext) -> Result<NewRelicExporter, BuildError> {
-        let key = secret_value(&config.license_key)
-            .map_err(|problem| BuildError::new(format!("license_key: {problem}")))?;
-        let route = |signal| -> Result<Route, BuildError> {
-            let uri =
-                config.uri(signal).map_err(|(key, problem)| BuildError::new(format!("{key}: {problem}")))?;
-            let trace_api = config.trace_api(signal);
-            let compression = match config.compression {
-                Compression::None => Compression::None,
-                _ if trace_api.is_some() => Compression::Gzip,
-                chosen => chosen,
-            };
-            let options = Options { ai_monitoring: config.ai_monitoring };
-            Ok(Route { uri, trace_api, compression, options, key: key.clone() })
-        };
-        let routes = [route(Signal::Traces)?, route(Signal::Metrics)?, route(Signal::Logs)?];
+        let client = HttpClient::new(&ClientOptions { timeout: config.timeout.0, tls: config.tls.clone() })?;
+        let door = |target| Door::new(&config, target, &client, cx);
+        let doors =
+            [Signal::Traces, Signal::Metrics, Signal::Logs].map(|signal| door(Target::Signal(signal)));
+        let [traces, metrics, logs] = doors;
+        let (traces, metrics, logs) = (traces?, metrics?, logs?);
+        let events = (config.mode == Mode::Native).then(|| door(Target::Events)).transpose()?;
         tracing::info!(
             component = %cx.id,
             region = ?config.region(),
-            traces = %routes[0].uri,
-            metrics = %routes[1].uri,
-            logs = %routes[2].uri,
+            traces = %traces.uri(),
+            metrics = %metrics.uri(),
+            logs = %logs.uri(),
             "sending to new relic"
         );
-        let client = HttpClient::new(&ClientOptions { timeout: config.timeout.0, tls: config.tls.clone() })?;
-        Ok(NewRelicExporter { routes, client, key: config.license_key, cx: cx.clone() })
+        Ok(NewRelicExporter {
+            traces,
+            metrics,
+            logs,
+            events,
+            derived: Derived::default(),
+            apm_metrics: config.apm_metrics,
+            llm_events: config.llm_events,
+            cx: cx.clone(),
+        })
     }
 }
 
-fn text(json: Vec<u8>) -> String {
-    String::from_utf8_lossy(&json).into_owned()
-}
-
-/// Sends one batch at a time.
+/// Sends one batch at a time, and what is derived from spans after it.
 pub struct NewRelicExporter {
-    /// In the order of [`Signal::ALL`].
-    routes: [Route; 3],
-    client: HttpClient,
-    key: Secret,
+    traces: Door,
+    metrics: Door,
+    logs: Door,
+    /// Only where custom events have an API of their own.
+    events: Option<Door>,
+    derived: Derived,
+    apm_metrics: ApmMetrics,
+    llm_events: bool,
     cx: BuildContext,
 }
 
 impl NewRelicExporter {
-    /// Counts what was changed and left out, when the batch has left: a retry encodes again and must not count twice.
-    fn count(&self, signal: Signal, counts: &Counts) {
-        for (reason, n) in counts.adjusted() {
-            self.cx.counter(names::ADJUSTED, &[("reason", reason)]).add(n);
+    async fn deliver(&self, batch: &Batch) -> Result<Delivered, ExportError> {
+        match (batch.signal(), &self.events) {
+            (Signal::Traces, _) => self.traces.send(batch).await,
+            (Signal::Metrics, _) => self.metrics.send(batch).await,
+            (Signal::Logs, None) => self.logs.send(batch).await,
+            (Signal::Logs, Some(events)) => send::logs_and_events(&self.logs, events, batch).await,
         }
-        for (reason, n) in counts.dropped() {
-            self.cx.counter(names::DROPPED, &[("signal", signal.as_str()), ("reason", reason)]).add(n);
+    }
+
+    /// Derives from a batch that has arrived.
+    fn derive(&self, batch: &Batch) {
+        match batch.signal() {
+            Signal::Metrics => self.derived.see(batch),
+            Signal::Logs => {}
+            Signal::Traces => {
+                if self.apm_metrics != ApmMetrics::Never {
+                    let auto = self.apm_metrics == ApmMetrics::Auto;
+                    self.lost(derived::APM, self.derived.record_metrics(batch, auto));
+                }
+                if self.llm_events {
+                    self.lost(derived::LLM, self.derived.record_events(batch));
+                }
+            }
+        }
+    }
+
+    fn count(&self, signal: Signal, rule: &str, n: u64) {
+        if n > 0 {
+            self.cx.counter(names::DERIVED, &[("signal", signal.as_str()), ("rule", rule)]).add(n);
+        }
+    }
+
+    /// Derived data that will not arrive. It never was in a queue of the pipeline, so it is not among the dropped items.
+    fn lost(&self, what: Derivation, n: u64) {
+        self.count(what.signal, what.lost, n);
+        if n > 0 {
+            tracing::warn!(component = %self.cx.id, rule = what.lost, items = n, "derived telemetry dropped");
+        }
+    }
+
+    /// Sends what was derived, as far as New Relic takes it now.
+    async fn send_derived(&self, last: bool) {
+        for what in [derived::APM, derived::LLM] {
+            while let Some(taken) = self.derived.take(what, self.cx.clock.unix_nanos(), last) {
+                if !self.send_taken(what, taken).await {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Sends one request of derived data; says whether another one may follow.
+    async fn send_taken(&self, what: Derivation, taken: Taken<'_>) -> bool {
+        let Some(batch) = taken.batch() else { return false };
+        let items = batch.items() as u64;
+        let result = self.deliver(&batch).await;
+        let now = self.cx.clock.unix_nanos();
+        match result {
+            Ok(delivered) => {
+                taken.done();
+                let sent = items.saturating_sub(delivered.omitted + delivered.rejected);
+                self.count(what.signal, what.sent, sent);
+                true
+            }
+            Err(ExportError::Retryable { after, source }) => {
+                let rule = what.sent;
+                tracing::debug!(component = %self.cx.id, rule, error = %source, "derived telemetry waits");
+                taken.failed(now, after);
+                false
+            }
+            Err(error) => {
+                taken.refused(now);
+                tracing::warn!(component = %self.cx.id, rule = what.sent, %error, "not delivering");
+                self.lost(what, items);
+                false
+            }
         }
     }
 }
 
 impl Exporter for NewRelicExporter {
     async fn export(&self, batch: &Batch) -> Result<Delivered, ExportError> {
-        let route = match batch.signal() {
-            Signal::Traces => &self.routes[0],
-            Signal::Metrics => &self.routes[1],
-            Signal::Logs => &self.routes[2],
-        };
-        let mut counts = Counts::default();
-        let mut delivered = Delivered::default();
-        if let Some(request) = route.request(batch, &mut counts)? {
-            let response = self.client.send(request).await?;
-            let now = self.cx.clock.unix_nanos();
-            delivered = status::outcome(&response, route.trace_api.is_none(), self.key.expose(), now)?;
-            if let Some(request_id) = status::request_id(response.status(), response.body()) {
-                tracing::debug!(component = %self.cx.id, request_id, "new relic took a request");
-            }
+        let result = self.deliver(batch).await;
+        if result.is_ok() {
+            self.derive(batch);
         }
-        self.count(batch.signal(), &counts);
-        delivered.omitted = counts.dropped_total();
-        Ok(delivered)
+        self.send_derived(false).await;
+        result
+    }
+
+    async fn shutdown(&self) {
+        self.send_derived(true).await;
+        let (points, events) = self.derived.abandon();
+        self.lost(derived::APM, points);
+        self.lost(derived::LLM, events);
     }
 }

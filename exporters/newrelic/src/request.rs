@@ -15,21 +15,57 @@ pub(crate) const MAX_WIRE_BYTES: usize = 1_000_000;
 /// exporter do not reach it even without compression.
 pub(crate) const PACK_BYTES: usize = 900_000;
 
-const AGENT: &str = concat!("muxbridge/", env!("CARGO_PKG_VERSION"));
+pub(crate) const AGENT: &str = concat!("muxbridge/", env!("CARGO_PKG_VERSION"));
+
+/// What takes the requests of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Api {
+    /// OTLP with protobuf over HTTP.
+    Otlp,
+    /// OTLP over gRPC.
+    Grpc,
+    /// The Trace API.
+    Trace(TraceFormat),
+    /// The Metric API.
+    Metric,
+    /// The Log API.
+    Log,
+    /// The Event API.
+    Event,
+}
 
 /// How one signal travels.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     pub(crate) uri: Uri,
-    /// The Trace API's format; OTLP if there is none.
-    pub(crate) trace_api: Option<TraceFormat>,
+    pub(crate) api: Api,
     pub(crate) compression: Compression,
     pub(crate) options: Options,
     /// The license key, marked sensitive.
     pub(crate) key: HeaderValue,
 }
 
+impl Api {
+    /// The body for a batch, before compression; `None` if nothing of the batch can be stored by New Relic.
+    pub(crate) fn body(self, batch: &Batch, options: &Options, counts: &mut Counts) -> Option<Bytes> {
+        let body: Bytes = match self {
+            Api::Otlp | Api::Grpc => encode::otlp(batch, options, counts),
+            Api::Trace(TraceFormat::Newrelic) => encode::trace_api(batch, options, counts).into(),
+            Api::Trace(TraceFormat::Zipkin) => encode::zipkin(batch, options, counts).into(),
+            Api::Metric => encode::metric_api(batch, options, counts).into(),
+            Api::Log => encode::log_api(batch, options, counts).into(),
+            Api::Event => encode::event_api(batch, options, counts).into(),
+        };
+        (counts.dropped_total() < batch.items() as u64).then_some(body)
+    }
+}
+
 impl Route {
+    /// The body for a batch, as [`Api::body`] says.
+    pub(crate) fn body(&self, batch: &Batch, counts: &mut Counts) -> Option<Bytes> {
+        self.api.body(batch, &self.options, counts)
+    }
+
     /// The request for a batch; `None` if nothing of the batch can be stored by New Relic.
     ///
     /// # Errors
@@ -39,25 +75,13 @@ impl Route {
         batch: &Batch,
         counts: &mut Counts,
     ) -> Result<Option<Request<Bytes>>, ExportError> {
-        let body = match self.trace_api {
-            None => encode::otlp(batch, &self.options, counts),
-            Some(TraceFormat::Newrelic) => encode::trace_api(batch, &self.options, counts).into(),
-            Some(TraceFormat::Zipkin) => encode::zipkin(batch, &self.options, counts).into(),
-        };
-        if counts.dropped_total() >= batch.items() as u64 {
-            return Ok(None);
-        }
+        let Some(body) = self.body(batch, counts) else { return Ok(None) };
         let unencodable = |e| ExportError::Permanent { reason: "unencodable", source: e };
         let wire = match self.compression {
             Compression::None => body,
             other => other.encode(&body).map_err(|e| unencodable(e.into()))?.into(),
         };
-        if wire.len() >= MAX_WIRE_BYTES {
-            return Err(ExportError::too_large(format!(
-                "the request has {} bytes on the wire, the limit of New Relic is {MAX_WIRE_BYTES}",
-                wire.len()
-            )));
-        }
+        check_size(wire.len())?;
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(self.uri.clone())
@@ -66,22 +90,32 @@ impl Route {
         if let Some(encoding) = self.compression.content_encoding() {
             request = request.header(CONTENT_ENCODING, encoding);
         }
-        request = match self.trace_api {
-            None => request.header(CONTENT_TYPE, "application/x-protobuf"),
-            Some(format) => {
-                let (format, version) = match format {
-                    TraceFormat::Newrelic => ("newrelic", "1"),
-                    TraceFormat::Zipkin => ("zipkin", "2"),
-                };
-                request
-                    .header(CONTENT_TYPE, "application/json")
-                    .header("data-format", format)
-                    .header("data-format-version", version)
-                    .header("x-request-id", request_id(batch.otlp()))
-            }
+        request = match self.api {
+            Api::Otlp | Api::Grpc => request.header(CONTENT_TYPE, "application/x-protobuf"),
+            _ => request
+                .header(CONTENT_TYPE, "application/json")
+                .header("x-request-id", request_id(batch.otlp())),
         };
+        if let Api::Trace(format) = self.api {
+            let (format, version) = match format {
+                TraceFormat::Newrelic => ("newrelic", "1"),
+                TraceFormat::Zipkin => ("zipkin", "2"),
+            };
+            request = request.header("data-format", format).header("data-format-version", version);
+        }
         request.body(wire).map(Some).map_err(|e| unencodable(e.into()))
     }
+}
+
+/// # Errors
+/// `TooLarge` at the limit.
+pub(crate) fn check_size(bytes: usize) -> Result<(), ExportError> {
+    if bytes < MAX_WIRE_BYTES {
+        return Ok(());
+    }
+    Err(ExportError::too_large(format!(
+        "the request has {bytes} bytes on the wire, the limit of New Relic is {MAX_WIRE_BYTES}"
+    )))
 }
 
 /// A version 4 UUID that a batch keeps over all its retries, and that no other batch has: its bits come from the bytes of
@@ -93,12 +127,14 @@ pub(crate) fn request_id(otlp: &[u8]) -> String {
         otlp.hash(&mut hasher);
         hasher.finish()
     };
-    let mut bits = u128::from(half(0)) << 64 | u128::from(half(1));
-    // Version 4, variant 1.
-    bits = bits & !(0xf << 76) | 0x4 << 76;
-    bits = bits & !(0x3 << 62) | 0x2 << 62;
-    let hex = format!("{bits:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    encode::id::text(u128::from(half(0)) << 64 | u128::from(half(1)))
+}
+
+/// 64 bits that tell batches apart.
+pub(crate) fn digest(otlp: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    otlp.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -1,147 +1,18 @@
 //! The exporter against a stand-in for New Relic that enforces every documented limit.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "support/telemetry.rs"]
+mod telemetry;
+
 use bytes::Bytes;
-use muxbridge_core::{Batch, Clock, Counters, Delivered, ExportError, Exporter, Signal, names};
-use muxbridge_exporter_newrelic::{NewRelic, NewRelicExporter, encode};
+use muxbridge_core::{Batch, Delivered, Exporter, Signal, names};
+use muxbridge_exporter_newrelic::{NewRelic, encode};
 use muxbridge_testkit::oracle::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value};
 use muxbridge_testkit::oracle::{self, Message};
-use muxbridge_testkit::{Recorded, Reply, Server, batch, contract, corpus, corpus_traces, newrelic};
+use muxbridge_testkit::{batch, contract, corpus, corpus_traces, newrelic};
 use proptest::prelude::*;
 use serde_json::json;
-use std::collections::BTreeSet;
-use std::time::Duration;
-
-const KEY: &str = "canary0123456789abcdefFFFFNRAL";
-
-/// Configurations of every way in which traces can travel.
-fn modes() -> Vec<serde_json::Value> {
-    let mut modes = Vec::new();
-    for compression in ["gzip", "zstd", "none"] {
-        modes.push(json!({"compression": compression}));
-        modes.push(json!({"compression": compression, "mode": "trace_api"}));
-        modes.push(json!({"compression": compression, "mode": "trace_api", "trace_format": "zipkin"}));
-    }
-    modes
-}
-
-fn config(url: &str, mode: &serde_json::Value) -> serde_json::Value {
-    let mut config = mode.clone();
-    config["license_key"] = json!(KEY);
-    config["endpoint"] = json!(url);
-    config
-}
-
-fn exporter(url: &str, mode: &serde_json::Value) -> (NewRelicExporter, Counters) {
-    let cx = contract::context::<NewRelic>();
-    (contract::build::<NewRelic>(config(url, mode), &cx), cx.counters)
-}
-
-/// Answers as New Relic does.
-fn as_new_relic(request: &Recorded) -> Reply {
-    let (status, body) = newrelic::answer(&request.path, &request.headers, request.wire_len);
-    Reply::status(status.as_u16()).body(body)
-}
-
-async fn standin() -> Server {
-    Server::start(as_new_relic).await
-}
-
-fn violations(server: &Server) -> Vec<String> {
-    let of = |r: &Recorded| newrelic::violations(&r.path, &r.headers, &r.body, r.wire_len);
-    server.requests().iter().flat_map(of).collect()
-}
-
-/// What the pipeline does with `TooLarge`, in short: halves at a span, drops one span alone. Returns how many were
-/// dropped.
-async fn send_split(exporter: &NewRelicExporter, spans: Batch) -> usize {
-    let mut waiting = vec![spans];
-    let mut dropped = 0;
-    while let Some(next) = waiting.pop() {
-        match exporter.export(&next).await {
-            Ok(_) => {}
-            Err(ExportError::TooLarge { .. }) if next.items() == 1 => dropped += 1,
-            Err(ExportError::TooLarge { .. }) => waiting.extend(halves(&next)),
-            Err(other) => panic!("{other}"),
-        }
-    }
-    dropped
-}
-
-fn halves(spans: &Batch) -> [Batch; 2] {
-    let all = oracle::decode_traces(spans.otlp());
-    let middle = spans.items() / 2;
-    [0..middle, middle..spans.items()].map(|range| {
-        let mut part = all.clone();
-        let mut position = 0;
-        for scope in part.resource_spans.iter_mut().flat_map(|r| &mut r.scope_spans) {
-            scope.spans.retain(|_| {
-                position += 1;
-                range.contains(&(position - 1))
-            });
-        }
-        batch(Signal::Traces, part.encode_to_vec().into())
-    })
-}
-
-fn text(key: &str, value: &str) -> KeyValue {
-    let value = Some(AnyValue { value: Some(Value::StringValue(value.into())) });
-    KeyValue { key: key.into(), value, ..KeyValue::default() }
-}
-
-/// Spans with their number as id, each with `bytes` of text that does not compress.
-fn spans(count: u32, bytes: usize) -> Batch {
-    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut noise = |bytes: usize| -> String {
-        (0..bytes)
-            .map(|_| {
-                seed ^= seed << 13;
-                seed ^= seed >> 7;
-                seed ^= seed << 17;
-                char::from(b' ' + (seed % 95) as u8)
-            })
-            .collect()
-    };
-    let spans = (1..=count)
-        .map(|n| oracle::trace::v1::Span {
-            trace_id: vec![1; 16],
-            span_id: u64::from(n).to_be_bytes().to_vec(),
-            name: "chat gpt-4o-mini".into(),
-            kind: 3,
-            start_time_unix_nano: 1_700_000_000_000_000_000,
-            end_time_unix_nano: 1_700_000_000_001_000_000,
-            attributes: vec![text("modelmuxer.noise", &noise(bytes))],
-            ..Default::default()
-        })
-        .collect();
-    let scope_spans = vec![oracle::trace::v1::ScopeSpans { spans, ..Default::default() }];
-    let resource = oracle::resource::v1::Resource {
-        attributes: vec![text("service.name", "modelmuxer")],
-        ..Default::default()
-    };
-    let resource_spans = vec![oracle::trace::v1::ResourceSpans {
-        resource: Some(resource),
-        scope_spans,
-        ..Default::default()
-    }];
-    batch(Signal::Traces, oracle::ExportTraceServiceRequest { resource_spans }.encode_to_vec().into())
-}
-
-/// The span ids of a request, in whatever format it came.
-fn ids(request: &Recorded) -> Vec<u64> {
-    if request.path == "/v1/traces" {
-        let request = oracle::decode_traces(&request.body);
-        let spans = request.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans);
-        return spans.map(|s| u64::from_be_bytes(s.span_id.clone().try_into().unwrap())).collect();
-    }
-    let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
-    let blocks = body.as_array().unwrap();
-    let spans = blocks.iter().flat_map(|b| match b.get("spans") {
-        Some(spans) => spans.as_array().unwrap().clone(),
-        None => vec![b.clone()],
-    });
-    spans.map(|s| u64::from_str_radix(s["id"].as_str().unwrap(), 16).unwrap()).collect()
-}
+use telemetry::*;
 
 #[tokio::test]
 async fn it_keeps_the_contract_of_exporters() {
@@ -166,6 +37,64 @@ async fn the_recorded_telemetry_arrives_without_breaking_a_limit_in_every_mode()
     }
 }
 
+#[test]
+fn the_readme_describes_every_option_and_every_reason() {
+    let readme = include_str!("../README.md");
+    let schema = muxbridge_core::config::schema::<muxbridge_exporter_newrelic::Config>();
+    let options = schema["properties"].as_object().unwrap();
+    assert!(options.len() >= 17);
+    for option in options.keys() {
+        assert!(readme.contains(&format!("`{option}`")), "{option} is not in the README");
+    }
+    let reasons = include_str!("../src/encode.rs").split("mod reason {").nth(1).unwrap();
+    let reasons: Vec<&str> =
+        reasons.lines().filter_map(|l| l.split("&str = \"").nth(1)?.split('"').next()).collect();
+    assert!(reasons.len() >= 25);
+    for reason in reasons {
+        assert!(readme.contains(&format!("`{reason}`")), "{reason} is not in the README");
+    }
+}
+
+/// A file that was made with Google's protobuf and OpenTelemetry's Python SDK.
+fn golden(signal: Signal, file: &str) -> Batch {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/").to_owned() + file;
+    batch(signal, std::fs::read(path).unwrap().into())
+}
+
+#[tokio::test]
+async fn all_signals_and_all_that_is_derived_keep_the_rules_of_all_five_apis() {
+    let mut paths = std::collections::BTreeSet::new();
+    for mut mode in modes() {
+        mode["llm_events"] = json!(true);
+        let server = newrelic::Standin::start([]).await;
+        let (exporter, counters) = exporter(&server.url(), &mode);
+        let mut all: Vec<Batch> = ["run1", "workers2"].into_iter().flat_map(corpus_traces).collect();
+        all.push(batch(Signal::Traces, Bytes::from(corpus("scenario/traces.otlp.pb"))));
+        all.push(golden(Signal::Traces, "otlp_traces.pb"));
+        all.push(golden(Signal::Metrics, "otlp_metrics.pb"));
+        all.push(golden(Signal::Logs, "otlp_log.pb"));
+        all.push(golden(Signal::Logs, "otlp_llm_event.pb"));
+        for one in &all {
+            assert_eq!(exporter.export(one).await.unwrap(), Delivered::default(), "{mode}");
+        }
+        exporter.shutdown().await;
+        assert_eq!(server.violations(), [""; 0], "{mode}");
+        assert_eq!(server.requests().len(), server.taken().len(), "{mode}");
+        assert_eq!(counters.sum(names::DERIVED, &[("rule", "newrelic.llm_events")]), 1, "{mode}");
+        paths.extend(server.taken().into_iter().map(|r| r.path));
+    }
+    let expected = [
+        "/log/v1",
+        "/metric/v1",
+        "/trace/v1",
+        "/v1/accounts/events",
+        "/v1/logs",
+        "/v1/metrics",
+        "/v1/traces",
+    ];
+    assert_eq!(paths.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+}
+
 #[tokio::test]
 async fn metrics_and_logs_go_over_otlp_even_with_the_trace_api() {
     let server = standin().await;
@@ -179,111 +108,6 @@ async fn metrics_and_logs_go_over_otlp_even_with_the_trace_api() {
     exporter.export(&batch(Signal::Metrics, gauge(1.0).into())).await.unwrap();
     let paths: Vec<String> = server.requests().into_iter().map(|r| r.path).collect();
     assert_eq!((paths, violations(&server)), (vec!["/v1/logs".into(), "/v1/metrics".into()], vec![]));
-}
-
-/// A request with one gauge.
-fn gauge(value: f64) -> Vec<u8> {
-    use oracle::metrics::v1::{Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics};
-    use oracle::metrics::v1::{metric::Data, number_data_point::Value};
-    let point = NumberDataPoint {
-        time_unix_nano: 1_700_000_000_000_000_000,
-        value: Some(Value::AsDouble(value)),
-        ..Default::default()
-    };
-    let data = Some(Data::Gauge(Gauge { data_points: vec![point] }));
-    let metrics = vec![Metric { name: "modelmuxer_active_connections".into(), data, ..Default::default() }];
-    let scope_metrics = vec![ScopeMetrics { metrics, ..Default::default() }];
-    let resource_metrics = vec![ResourceMetrics { scope_metrics, ..Default::default() }];
-    oracle::ExportMetricsServiceRequest { resource_metrics }.encode_to_vec()
-}
-
-// V14
-#[tokio::test]
-async fn parts_of_a_refused_batch_have_ids_of_their_own_and_lose_nothing() {
-    let server = Server::start(|request| match ids(request).len() {
-        10 => Reply::status(413),
-        _ => Reply::status(202),
-    })
-    .await;
-    let (exporter, _) = exporter(&server.url(), &json!({"mode": "trace_api"}));
-    assert_eq!(send_split(&exporter, spans(10, 10)).await, 0);
-    let requests = server.requests();
-    assert_eq!(requests.iter().map(|r| ids(r).len()).collect::<Vec<_>>(), [10, 5, 5]);
-    let request_ids: BTreeSet<&str> = requests.iter().map(|r| r.header("x-request-id")).collect();
-    assert_eq!(request_ids.len(), 3);
-}
-
-// V15
-#[tokio::test]
-async fn one_span_that_is_too_large_is_tried_once() {
-    let server = Server::start(|_| Reply::status(413)).await;
-    let (exporter, _) = exporter(&server.url(), &json!({}));
-    assert_eq!(send_split(&exporter, spans(1, 10)).await, 1);
-    assert_eq!(server.requests().len(), 1);
-}
-
-// V16, V17: the schedule of retries is the pipeline's.
-#[tokio::test]
-async fn a_retry_of_a_batch_has_the_same_request_id_and_counts_changes_once() {
-    let reserved = {
-        let mut request = oracle::decode_traces(spans(1, 10).otlp());
-        request.resource_spans[0].scope_spans[0].spans[0].attributes.push(text("timestamp", "1"));
-        batch(Signal::Traces, request.encode_to_vec().into())
-    };
-    let server = Server::start(|_| Reply::status(429).header("retry-after", "29")).await;
-    let (exporter, counters) = exporter(&server.url(), &json!({"mode": "trace_api"}));
-    for _ in 0..2 {
-        let Err(ExportError::Retryable { after, .. }) = exporter.export(&reserved).await else {
-            panic!("429 is retryable")
-        };
-        assert_eq!(after, Some(Duration::from_secs(29)));
-    }
-    let requests = server.requests();
-    assert_eq!(requests[0].header("x-request-id"), requests[1].header("x-request-id"));
-    assert_eq!(counters.sum(names::ADJUSTED, &[]), 0, "nothing has left yet");
-
-    let server = standin().await;
-    let cx = muxbridge_core::BuildContext::new("newrelic", counters.clone(), Clock::fixed(0));
-    let exporter = contract::build::<NewRelic>(config(&server.url(), &json!({})), &cx);
-    exporter.export(&reserved).await.unwrap();
-    assert_eq!(counters.sum(names::ADJUSTED, &[("reason", "reserved_renamed")]), 1);
-}
-
-// V18: that it is logged once is the pipeline's.
-#[tokio::test]
-async fn a_refused_key_is_a_permanent_error_that_does_not_show_it() {
-    let server =
-        Server::start(|request| Reply::status(403).body(format!("bad key {}", request.header("api-key"))))
-            .await;
-    let (exporter, _) = exporter(&server.url(), &json!({}));
-    let error = exporter.export(&spans(1, 10)).await.unwrap_err();
-    assert!(matches!(error, ExportError::Permanent { reason: "unauthorized", .. }), "{error}");
-    assert!(!format!("{error} {error:?}").contains(KEY), "{error:?}");
-}
-
-// V19
-#[tokio::test]
-async fn an_empty_answer_is_a_success() {
-    let server = Server::start(|_| Reply::status(200)).await;
-    let (exporter, _) = exporter(&server.url(), &json!({}));
-    assert_eq!(exporter.export(&spans(1, 10)).await.unwrap(), Delivered::default());
-}
-
-// V22
-#[tokio::test]
-async fn three_megabytes_of_spans_arrive_complete_below_the_limit_in_every_mode() {
-    let large = spans(1000, 3000);
-    assert!(large.otlp().len() > 3_000_000);
-    for mode in modes() {
-        let server = standin().await;
-        let (exporter, _) = exporter(&server.url(), &mode);
-        assert_eq!(send_split(&exporter, large.clone()).await, 0);
-        let requests = server.requests();
-        let mut arrived: Vec<u64> = requests.iter().flat_map(ids).collect();
-        arrived.sort_unstable();
-        assert_eq!(arrived, (1..=1000).collect::<Vec<_>>(), "{mode}");
-        assert_eq!(violations(&server), [""; 0], "{mode}");
-    }
 }
 
 #[tokio::test]
@@ -460,17 +284,16 @@ fn any_metric() -> impl Strategy<Value = oracle::metrics::v1::Metric> {
 /// What the stand-in says about a body as the exporter would send it.
 fn check(path: &str, format: Option<(&str, &str)>, body: &[u8]) -> Vec<String> {
     let mut headers = http::HeaderMap::new();
-    let content_type = if format.is_some() { "application/json" } else { "application/x-protobuf" };
-    let (name, version) = format.unwrap_or_default();
-    for (header, value) in [
-        ("api-key", KEY),
-        ("user-agent", "muxbridge"),
-        ("content-type", content_type),
-        ("x-request-id", "00000000-0000-4000-8000-000000000000"),
-        ("data-format", name),
-        ("data-format-version", version),
-    ] {
-        headers.insert(header, value.parse().unwrap());
+    let own = !path.starts_with("/v1/") || path.ends_with("/events");
+    let content_type = if own { "application/json" } else { "application/x-protobuf" };
+    let mut header = |name: &'static str, value: &str| headers.insert(name, value.parse().unwrap());
+    header("api-key", KEY);
+    header("user-agent", "muxbridge");
+    header("content-type", content_type);
+    header("x-request-id", "00000000-0000-4000-8000-000000000000");
+    if let Some((name, version)) = format {
+        header("data-format", name);
+        header("data-format-version", version);
     }
     newrelic::violations(path, &headers, body, 0)
 }
@@ -495,7 +318,7 @@ proptest! {
         let left = muxbridge_testkit::batch(Signal::Traces, out.clone());
         prop_assert_eq!(left.items() as u64 + counts.dropped_total(), batch.items() as u64);
         // What has been made to fit fits.
-        let no_additions = encode::Options { ai_monitoring: false };
+        let no_additions = encode::Options { ai_monitoring: false, ..Default::default() };
         let again = encode::otlp(&left, &no_additions, &mut encode::Counts::default());
         prop_assert_eq!(again.as_ptr(), left.otlp().as_ptr());
         let out = encode::trace_api(&batch, &options, &mut encode::Counts::default());
@@ -519,6 +342,9 @@ proptest! {
         let mut counts = encode::Counts::default();
         let out = encode::otlp(&batch, &encode::Options::default(), &mut counts);
         prop_assert_eq!(check("/v1/metrics", None, &out), Vec::<String>::new());
+        let mut of_native = encode::Counts::default();
+        let native = encode::metric_api(&batch, &encode::Options::default(), &mut of_native);
+        prop_assert_eq!(check("/metric/v1", None, &native), Vec::<String>::new());
         let left = muxbridge_testkit::batch(Signal::Metrics, out);
         prop_assert_eq!(left.items() as u64 + counts.dropped_total(), batch.items() as u64);
         let again = encode::otlp(&left, &encode::Options::default(), &mut encode::Counts::default());
@@ -526,7 +352,13 @@ proptest! {
     }
 
     #[test]
-    fn no_request_of_logs_breaks_a_limit(attributes in any_attributes(), body in any_value(), long in any::<bool>()) {
+    fn no_request_of_logs_breaks_a_limit(
+        attributes in any_attributes(), body in any_value(), long in any::<bool>(), event in any::<bool>()
+    ) {
+        let mut attributes = attributes;
+        if event {
+            attributes.insert(0, text("newrelic.event.type", "MyEvent"));
+        }
         let body = if long { AnyValue { value: Some(Value::StringValue("é".repeat(33_000))) } } else { body };
         let log = oracle::logs::v1::LogRecord { attributes, body: Some(body), ..Default::default() };
         let scope_logs = vec![oracle::logs::v1::ScopeLogs { log_records: vec![log], ..Default::default() }];
@@ -535,6 +367,13 @@ proptest! {
         let batch = batch(Signal::Logs, request.encode_to_vec().into());
         let out = encode::otlp(&batch, &encode::Options::default(), &mut encode::Counts::default());
         prop_assert_eq!(check("/v1/logs", None, &out), Vec::<String>::new());
+        let native = encode::log_api(&batch, &encode::Options::default(), &mut encode::Counts::default());
+        prop_assert_eq!(check("/log/v1", None, &native), Vec::<String>::new());
+        let mut counts = encode::Counts::default();
+        let events = encode::event_api(&batch, &encode::Options::default(), &mut counts);
+        if counts.dropped_total() == 0 {
+            prop_assert_eq!(check("/v1/accounts/events", None, &events), Vec::<String>::new());
+        }
     }
 }
 
@@ -563,8 +402,7 @@ fn telemetry_that_is_already_as_new_relic_wants_it_goes_out_as_the_same_bytes() 
         (Signal::Logs, "otlp_log.pb"),
         (Signal::Logs, "otlp_llm_event.pb"),
     ] {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/").to_owned() + file;
-        let batch = batch(signal, std::fs::read(path).unwrap().into());
+        let batch = golden(signal, file);
         let out = encode::otlp(&batch, &encode::Options::default(), &mut encode::Counts::default());
         assert_eq!(out.as_ptr(), batch.otlp().as_ptr(), "{file}");
         assert_eq!(check(&format!("/v1/{signal}"), None, &out), [""; 0], "{file}");

@@ -1,5 +1,6 @@
 //! What the user writes, and its check.
 
+use crate::encode::origin::{self, Cardinality};
 use crate::encode::{Dialect, HistogramMode, HostPolicy, Options};
 use crate::transport::Endpoint;
 use muxbridge_core::config::{GoDuration, Problems};
@@ -45,7 +46,12 @@ impl Config {
     /// Adds every mistake to `problems`.
     pub fn check(&self, problems: &mut Problems) {
         check_transport("endpoint", &self.endpoint, self.max_packet_size, self.queue_size, problems);
-        problems.at("metrics", |p| self.metrics.check(p));
+        problems.at("metrics", |p| {
+            self.metrics.check(p);
+            if self.dialect != Dialect::Dogstatsd {
+                self.metrics.check_other_dialect(p);
+            }
+        });
     }
 }
 
@@ -87,6 +93,22 @@ pub struct MetricsConfig {
     pub resource_attributes_as_tags: bool,
     /// Whose host a metric belongs to (`dogstatsd` only). Default `agent`.
     pub host: HostPolicy,
+    /// Makes one line of the numbers of one series in one batch: differences are added up, the last level wins. Two
+    /// points are of one series if they differ only in attributes that do not become tags. Default true.
+    pub aggregate: bool,
+    /// Sends the time of each counter and gauge (`|T`), so that a minute's count lies where it was counted. The Agent
+    /// (7.40 or later) takes such values as they are and does not aggregate them (`dogstatsd` only). Default false.
+    pub timestamps: bool,
+    /// The container that the Agent tags these metrics for (`|c:`): `auto` for this process's own, or `ci-<id>`. The
+    /// Agent heeds it with `dogstatsd_origin_detection_client` (`dogstatsd` only). Default empty: none.
+    pub container_id: String,
+    /// What Kubernetes injected about this pod (`|e:`): the value of `DD_EXTERNAL_ENV` (`dogstatsd` only). Default empty.
+    pub external_data: String,
+    /// How many tags of its own the Agent adds (`|card:`, `dogstatsd` only). Default: the Agent decides.
+    pub cardinality: Option<Cardinality>,
+    /// Sends counts of what was sent and dropped as `datadog.dogstatsd.client.*`, as Datadog's own clients do, at most
+    /// every ten seconds and with metrics only (`dogstatsd` only). Default true.
+    pub client_telemetry: bool,
     /// How histograms are sent.
     pub histograms: HistogramsConfig,
 }
@@ -114,6 +136,12 @@ impl Default for MetricsConfig {
             tags_deny: deny.map(str::to_owned).to_vec(),
             resource_attributes_as_tags: false,
             host: HostPolicy::default(),
+            aggregate: true,
+            timestamps: false,
+            container_id: String::new(),
+            external_data: String::new(),
+            cardinality: None,
+            client_telemetry: true,
             histograms: HistogramsConfig::default(),
         }
     }
@@ -159,10 +187,45 @@ impl MetricsConfig {
         if !(1..=64).contains(&samples) {
             problems.add("histograms.samples_per_bucket", format!("{samples} is not between 1 and 64"));
         }
+        let id = &self.container_id;
+        if !matches!(id.as_str(), "" | "auto") && !id.starts_with("ci-") && !id.starts_with("in-") {
+            problems.add("container_id", format!("{id:?} is not \"auto\", ci-<container id> or in-<inode>"));
+        }
+        let harmful = |text: &str| text.contains('|') || text.chars().any(char::is_control);
+        for (key, value) in [("container_id", id), ("external_data", &self.external_data)] {
+            if harmful(value) {
+                problems.add(key, "has a character that would end the line (`|` or a control character)");
+            }
+        }
     }
 
-    /// What the encoder needs to know, for packets of at most `max_packet` bytes.
-    pub fn options(&self, dialect: Dialect, max_packet: usize) -> Options {
+    /// Reports the options that mean nothing to servers other than Datadog's.
+    fn check_other_dialect(&self, problems: &mut Problems) {
+        for (key, used) in [
+            ("timestamps", self.timestamps),
+            ("container_id", !self.container_id.is_empty()),
+            ("external_data", !self.external_data.is_empty()),
+            ("cardinality", self.cardinality.is_some()),
+        ] {
+            if used {
+                problems
+                    .add(key, "is only understood with dialect dogstatsd; remove it or change the dialect");
+            }
+        }
+    }
+
+    /// The container to name: for `auto` the one in `cgroup`, the text of `/proc/self/cgroup`.
+    pub fn container(&self, cgroup: impl FnOnce() -> String) -> String {
+        if self.container_id == "auto" {
+            origin::container(&cgroup()).unwrap_or_default()
+        } else {
+            self.container_id.clone()
+        }
+    }
+
+    /// What the encoder needs to know, for packets of at most `max_packet` bytes, from the container that
+    /// [`MetricsConfig::container`] names.
+    pub fn options(&self, dialect: Dialect, max_packet: usize, container: &str) -> Options {
         Options {
             dialect,
             prefix: self.prefix.clone(),
@@ -180,6 +243,9 @@ impl MetricsConfig {
             aggregates: self.histograms.send_aggregation_metrics,
             samples_per_bucket: self.histograms.samples_per_bucket,
             max_packet,
+            aggregate: self.aggregate,
+            timestamps: self.timestamps,
+            origin: origin::fields(container, &self.external_data, self.cardinality),
         }
     }
 }

@@ -3,16 +3,24 @@
 //! The line format is that of the DogStatsD datagram (`name:value|type|@rate|#tags`) and of the older servers that
 //! understand a part of it; [`Dialect`] holds the differences.
 
+pub mod events;
 mod histogram;
 pub mod host;
+mod lines;
 mod number;
+pub mod origin;
+pub mod output;
 mod point;
 mod replay;
 mod tags;
 pub mod value;
 
+use lines::Lines;
 pub use number::rate;
+use output::Output;
 use point::Encoder;
+pub use replay::Bucket;
+pub use tags::resource_tags;
 
 use muxbridge_core::{Batch, Signal};
 use schemars::JsonSchema;
@@ -84,6 +92,12 @@ pub struct Options {
     pub samples_per_bucket: usize,
     /// The largest packet in bytes; a longer message is dropped.
     pub max_packet: usize,
+    /// Whether numbers of one series in one batch become one line: differences added up, the last level.
+    pub aggregate: bool,
+    /// Whether numbers carry the time of their point (`|T`).
+    pub timestamps: bool,
+    /// The fields of every line that say who sends it ([`origin::fields`]); may be empty.
+    pub origin: String,
 }
 
 /// What was left out and changed, in data points unless said otherwise.
@@ -133,7 +147,7 @@ pub struct Messages {
 }
 
 impl Messages {
-    fn push(&mut self, message: &str) {
+    pub(crate) fn push(&mut self, message: &str) {
         self.text.push_str(message);
         self.ends.push(self.text.len());
     }
@@ -157,10 +171,16 @@ impl Messages {
 
 /// The lines of a batch of metrics; nothing for another signal. What is left out is added to `counts`.
 pub fn encode(batch: &Batch, options: &Options, counts: &mut Counts) -> Messages {
+    walk(batch, options, counts, Lines::new(options)).finish()
+}
+
+/// Hands every number and distribution of a batch of metrics to `output`, and nothing of another signal. What is left
+/// out is added to `counts`.
+pub fn walk<O: Output>(batch: &Batch, options: &Options, counts: &mut Counts, output: O) -> O {
     if batch.signal() != Signal::Metrics {
-        return Messages::default();
+        return output;
     }
-    let mut encoder = Encoder::new(options, counts);
+    let mut encoder = Encoder::new(options, counts, output);
     for resource in batch.resources() {
         encoder.resource(&resource.resource);
         for metric in resource.scopes().flat_map(|s| s.metrics()) {

@@ -26,7 +26,9 @@ pub struct Transport {
     /// Held while the packets of one batch enter the queue, so that all of them do or none.
     submit: Mutex<()>,
     done: [Counter; 2],
+    bytes: [Counter; 2],
     started: u64,
+    kind: &'static str,
 }
 
 impl Transport {
@@ -44,7 +46,7 @@ impl Transport {
         let outcome = |name, outcome| cx.counter(name, &[("signal", "metrics"), ("outcome", outcome)]);
         let counters = [outcome(names::REQUESTS, "sent"), outcome(names::REQUESTS, "failed")];
         let bytes = [outcome(names::BYTES, "sent"), outcome(names::BYTES, "failed")];
-        let counted = Counters { packets: counters.clone(), bytes };
+        let counted = Counters { packets: counters.clone(), bytes: bytes.clone() };
         let queue = match endpoint {
             Endpoint::Udp(host) => {
                 let udp = udp(host, resolve_interval).map_err(|e| failed(&e))?;
@@ -61,7 +63,25 @@ impl Transport {
             }
         };
         let started = counters.iter().map(Counter::get).sum();
-        Ok(Transport { queue, capacity: capacity as u64, submit: Mutex::new(()), done: counters, started })
+        let kind = match endpoint {
+            Endpoint::Udp(_) => "udp",
+            Endpoint::UnixDatagram(_) => "uds",
+            Endpoint::UnixStream(_) => "uds-stream",
+        };
+        let capacity = capacity as u64;
+        Ok(Transport { queue, capacity, submit: Mutex::new(()), done: counters, bytes, started, kind })
+    }
+
+    /// What Datadog's clients call this kind of socket.
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// The packets and bytes so far: sent and failed.
+    pub(crate) fn totals(&self) -> [u64; 4] {
+        let [packets_sent, packets_failed] = &self.done;
+        let [bytes_sent, bytes_failed] = &self.bytes;
+        [packets_sent.get(), packets_failed.get(), bytes_sent.get(), bytes_failed.get()]
     }
 
     /// Puts all packets into the queue, or none of them.

@@ -80,7 +80,7 @@ pub(crate) fn batch(resource: &[(&str, &str)], metrics: Vec<Metric>) -> Batch {
 }
 
 pub(crate) fn options(dialect: Dialect) -> Options {
-    MetricsConfig::default().options(dialect, 1432)
+    MetricsConfig::default().options(dialect, 1432, "")
 }
 
 pub(crate) fn list(messages: &Messages) -> Vec<String> {

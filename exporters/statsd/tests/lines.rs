@@ -1,7 +1,7 @@
 //! Counters, gauges, summaries, names, tags and the traps of each dialect.
 
 use crate::build::*;
-use muxbridge_exporter_statsd::encode::{Counts, Dialect, HostPolicy, encode, pack, rate};
+use muxbridge_exporter_statsd::encode::{Counts, Dialect, HostPolicy, Options, encode, pack, rate};
 use opentelemetry_proto::tonic::metrics::v1::summary_data_point::ValueAtQuantile;
 use opentelemetry_proto::tonic::metrics::v1::{Summary, SummaryDataPoint, metric::Data};
 
@@ -45,7 +45,8 @@ fn names_are_made_to_fit_and_counted() {
 #[test]
 fn numbers_are_short_and_exact() {
     let values = [5.0, -0.0, 0.1, 1e15, 1e16, 1e300, 1e-5, 1e-6, f64::MIN_POSITIVE, -2.5];
-    let (lines, _) = lines(&dogstatsd(), values.map(|v| gauge("g", double(v, &[]))).to_vec());
+    let options = Options { aggregate: false, ..dogstatsd() };
+    let (lines, _) = lines(&options, values.map(|v| gauge("g", double(v, &[]))).to_vec());
     let text: Vec<_> = lines.iter().map(|l| l.trim_start_matches("g:").trim_end_matches("|g")).collect();
     assert_eq!(
         text,
@@ -210,4 +211,63 @@ fn a_rate_gives_back_its_exact_weight_when_the_agent_truncates() {
         let text = rate(weight).to_string();
         assert_eq!((1.0 / text.parse::<f64>().unwrap()).trunc() as u64, weight, "{text}");
     }
+}
+
+#[test]
+fn numbers_of_one_series_become_one_line_and_other_series_keep_theirs() {
+    let metrics = || {
+        vec![
+            counter("c", int(1, &[("user_id", "a"), ("m", "x")])),
+            gauge("g", int(4, &[])),
+            counter("c", int(2, &[("user_id", "b"), ("m", "x")])),
+            counter("c", double(0.5, &[("m", "x")])),
+            counter("c", int(7, &[("m", "y")])),
+            gauge("g", int(3, &[])),
+        ]
+    };
+    let (merged, counts) = lines(&dogstatsd(), metrics());
+    assert_eq!(merged, ["c:3.5|c|#m:x", "g:3|g", "c:7|c|#m:y"]);
+    assert_eq!(counts.encoded, 6);
+    let apart = Options { aggregate: false, ..dogstatsd() };
+    assert_eq!(lines(&apart, metrics()).0.len(), 6);
+    // What has a time of its own is final for the Agent.
+    let dated = Options { timestamps: true, ..dogstatsd() };
+    let at = |value, time| {
+        let mut point = int(value, &[]);
+        point.time_unix_nano = time;
+        counter("c", point)
+    };
+    let (lines, _) = lines(&dated, vec![at(1, 5_000_000_000), at(2, 5_000_000_001), at(3, 0), at(4, 0)]);
+    assert_eq!(lines, ["c:1|c|T5", "c:2|c|T5", "c:7|c"]);
+}
+
+#[test]
+fn sums_that_leave_the_integers_or_the_doubles_stay_numbers() {
+    let two = |a, b| lines(&dogstatsd(), vec![counter("c", a), counter("c", b)]).0;
+    assert_eq!(two(int(i64::MAX, &[]), int(1, &[])), ["c:9.223372036854776e18|c"]);
+    assert_eq!(two(double(1e308, &[]), double(1e308, &[])), ["c:1.7976931348623157e308|c"]);
+}
+
+#[test]
+fn every_line_says_who_sends_it() {
+    let mut options = dogstatsd();
+    options.origin = "|c:ci-1|e:it-false|card:low".into();
+    options.timestamps = true;
+    let mut point = int(1, &[("a", "b")]);
+    point.time_unix_nano = 1_656_581_400_000_000_000;
+    let samples = histogram(
+        "h",
+        opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint {
+            count: 4,
+            sum: Some(10.0),
+            time_unix_nano: 1_656_581_400_000_000_000,
+            ..Default::default()
+        },
+    );
+    let (lines, _) = lines(&options, vec![counter("c", point), samples]);
+    // Distributions have no time: the Agent knows `T` for counts and gauges alone.
+    assert_eq!(
+        lines,
+        ["c:1|c|#a:b|c:ci-1|e:it-false|card:low|T1656581400", "h:2.5|d|@0.25|c:ci-1|e:it-false|card:low"]
+    );
 }

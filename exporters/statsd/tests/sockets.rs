@@ -54,6 +54,56 @@ async fn packets_arrive_over_udp_and_are_counted() {
 }
 
 #[tokio::test]
+async fn every_ten_seconds_the_agent_is_told_what_was_sent() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let now = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let clock = now.clone();
+    let clock = Clock::from_fn(move || clock.load(std::sync::atomic::Ordering::SeqCst));
+    let cx = BuildContext::new("statsd", Counters::new(), clock);
+    let config = |telemetry: bool| {
+        serde_json::json!({
+            "endpoint": server.local_addr().unwrap().to_string(), "metrics": { "client_telemetry": telemetry },
+        })
+    };
+    let told = exporter(config(true), &cx);
+    let one = batch(&[], vec![counter("a", int(1, &[]))]);
+    let receive = || {
+        let mut buffer = [0; 2000];
+        let n = server.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..n].to_vec()).unwrap()
+    };
+    let second = 1_000_000_000;
+    now.store(9 * second, std::sync::atomic::Ordering::SeqCst);
+    told.export_dyn(&one).await.unwrap();
+    assert_eq!(receive(), "a:1|c\n");
+    told.shutdown_dyn().await;
+    now.store(10 * second, std::sync::atomic::Ordering::SeqCst);
+    told.export_dyn(&one).await.unwrap();
+    assert_eq!(receive(), "a:1|c\n");
+    let packet = receive();
+    let lines = crate::parser::packet(&packet).unwrap();
+    assert_eq!(lines.len(), 11);
+    let value = |name: &str| {
+        let name = format!("datadog.dogstatsd.client.{name}");
+        lines.iter().find(|l| l.name == name).unwrap().values[0]
+    };
+    // The second metric may or may not be on its way already.
+    assert_eq!((value("metrics"), value("packets_dropped")), (2.0, 0.0));
+    assert!([1.0, 2.0].contains(&value("packets_sent")) && [6.0, 12.0].contains(&value("bytes_sent")));
+    assert!(
+        packet.contains("|#client:muxbridge,client_version:") && packet.contains("client_transport:udp\n")
+    );
+    // Told is told: nothing more within the next ten seconds, and nothing at all if it is switched off.
+    told.export_dyn(&one).await.unwrap();
+    assert_eq!(receive(), "a:1|c\n");
+    let silent = exporter(config(false), &cx);
+    now.store(100 * second, std::sync::atomic::Ordering::SeqCst);
+    silent.export_dyn(&one).await.unwrap();
+    silent.export_dyn(&one).await.unwrap();
+    assert_eq!((receive(), receive()), ("a:1|c\n".to_owned(), "a:1|c\n".to_owned()));
+}
+
+#[tokio::test]
 async fn packets_arrive_over_a_unix_datagram_socket_of_either_spelling() {
     for scheme in ["unixgram", "unix"] {
         let directory = tempfile::tempdir().unwrap();
@@ -127,7 +177,8 @@ async fn a_full_queue_takes_all_packets_of_a_batch_or_none() {
     assert!(matches!(transport.send(&too_many), Err(ExportError::TooLarge { .. })));
     let mut options = options(Default::default());
     options.max_packet = 6;
-    let exporter = StatsdExporter::new(options, transport, &cx);
+    options.aggregate = false;
+    let exporter = StatsdExporter::new(options, transport, false, &cx);
     let metrics = (0..60).map(|_| counter("a", int(1, &[]))).chain([gauge("b", double(f64::NAN, &[]))]);
     let refused = exporter.export_dyn(&batch(&[], metrics.collect())).await;
     assert!(matches!(refused, Err(ExportError::Retryable { .. })));
@@ -156,6 +207,13 @@ fn every_mistake_in_the_configuration_is_named() {
             "metrics.histograms.samples_per_bucket: 0 is not between 1 and 64",
         ]
     );
+    let other = serde_json::json!({ "dialect": "etsy", "metrics": {
+        "timestamps": true, "container_id": "auto", "external_data": "x", "cardinality": "low" } });
+    let found = problems(other);
+    assert_eq!(found.len(), 4);
+    assert!(found.iter().all(|p| p.contains("dialect dogstatsd")), "{found:?}");
+    let broken = serde_json::json!({ "metrics": { "container_id": "x", "external_data": "a|b" } });
+    assert_eq!(problems(broken).len(), 2);
     for endpoint in ["localhost", "udp://:8125", "::1:8125", "unixgram://relative", "h:0", "h:99999"] {
         assert_eq!(problems(serde_json::json!({ "endpoint": endpoint })).len(), 1, "{endpoint}");
     }

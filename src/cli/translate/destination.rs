@@ -11,18 +11,36 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// Names that mean a kind with what it must be told. Nothing is sent, so that a required endpoint or key may be anything.
-fn short_names() -> Vec<(&'static str, &'static str, Value)> {
+fn short_names() -> Vec<ShortName> {
+    use Signal::{Logs, Metrics, Traces};
     let key = "not-a-key";
-    let trace_api =
-        |format| json!({ "license_key": key, "mode": "trace_api", "trace_format": format, "region": "us" });
+    let new_relic = json!({ "license_key": key });
+    // Only the format: without the metrics that the exporter derives from spans.
+    let trace_api = |format| json!({ "license_key": key, "mode": "trace_api", "trace_format": format, "region": "us", "apm_metrics": "never" });
+    let native = |llm_events: bool| json!({ "license_key": key, "mode": "native", "region": "us", "apm_metrics": "never", "llm_events": llm_events });
+    let all = |name, kind, options| ShortName { name, kind, options, signals: &Signal::ALL };
+    let of = |name, kind, options, signals| ShortName { name, kind, options, signals };
     vec![
-        ("otlp", "otlphttp", json!({ "endpoint": "http://localhost" })),
-        ("otlphttp", "otlphttp", json!({ "endpoint": "http://localhost" })),
-        ("file", "file", json!({ "path": "otlp.json" })),
-        ("newrelic", "newrelic", json!({ "license_key": key })),
-        ("newrelic-trace", "newrelic", trace_api("newrelic")),
-        ("zipkin", "newrelic", trace_api("zipkin")),
+        all("otlp", "otlphttp", json!({ "endpoint": "http://localhost" })),
+        all("otlphttp", "otlphttp", json!({ "endpoint": "http://localhost" })),
+        all("file", "file", json!({ "path": "otlp.json" })),
+        all("newrelic", "newrelic", new_relic.clone()),
+        all("newrelic-otlp", "newrelic", new_relic),
+        all("newrelic-trace", "newrelic", trace_api("newrelic")),
+        of("newrelic-metric", "newrelic", native(false), &[Metrics]),
+        of("newrelic-log", "newrelic", native(false), &[Logs]),
+        of("newrelic-event", "newrelic", native(true), &[Traces, Logs]),
+        all("zipkin", "newrelic", trace_api("zipkin")),
     ]
+}
+
+/// A kind of exporter and the options that it requires.
+struct ShortName {
+    name: &'static str,
+    kind: &'static str,
+    options: Value,
+    /// What is shown, of what the kind takes.
+    signals: &'static [Signal],
 }
 
 /// The exporter whose requests are shown.
@@ -61,12 +79,12 @@ impl Destination {
             ids.extend(config.exporters.keys().cloned());
         }
         let short = short_names();
-        let (kind, options) = short
+        let (kind, options, signals) = short
             .iter()
-            .find(|(short, ..)| *short == name)
-            .map_or((name, json!({})), |(_, kind, options)| (*kind, options.clone()));
+            .find(|short| short.name == name)
+            .map_or((name, json!({}), None), |s| (s.kind, s.options.clone(), Some(s.signals)));
         let Some(factory) = registry.exporters().iter().find(|f| f.name == kind) else {
-            let known = short.iter().map(|(short, ..)| *short).chain(ids.iter().map(String::as_str));
+            let known = short.iter().map(|short| short.name).chain(ids.iter().map(String::as_str));
             let known: BTreeSet<&str> = known.chain(registry.exporters().iter().map(|f| f.name)).collect();
             let hint = suggest(name, known.into_iter());
             return Err(Failure::new(exit::USAGE, format!("--to: there is no destination {name:?}{hint}")));
@@ -80,7 +98,7 @@ impl Destination {
             }
             return Err(Failure::new(exit::CONFIG, text));
         };
-        Ok(Destination { name: name.to_owned(), exporter, signals: factory.signals })
+        Ok(Destination { name: name.to_owned(), exporter, signals: signals.unwrap_or(factory.signals) })
     }
 
     /// The requests for these batches.

@@ -3,8 +3,10 @@
 //! The same anchors serve the scan over a whole batch. There a string has no visible borders, so that only what holds
 //! for any string inside is checked: the scan may suspect too much, never too little.
 
+use super::prefilter::places;
 use super::{Kind, SCRUBBED};
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
+use memchr::memmem::Finder;
 use std::sync::LazyLock;
 
 /// One credential in a text.
@@ -17,7 +19,7 @@ pub(super) struct Found {
 
 /// What must stand around an anchor.
 #[derive(Clone, Copy, Debug)]
-enum Rule {
+pub(super) enum Rule {
     /// `name=` directly after `?` or `&`.
     Query,
     /// A name, then `:` or `=`, then a value.
@@ -47,7 +49,7 @@ const fn token(kind: Kind, least: usize) -> Rule {
 }
 
 /// What the scan looks for, whatever the case.
-const ANCHORS: &[(&str, Rule)] = &[
+pub(super) const ANCHORS: &[(&str, Rule)] = &[
     ("key=", Rule::Query),
     ("token=", Rule::Query),
     ("auth=", Rule::Query),
@@ -129,21 +131,35 @@ static SCAN: LazyLock<AhoCorasick> = LazyLock::new(|| {
         .expect("constant patterns")
 });
 
+/// What the userinfo of a URL begins with.
+static SCHEME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("://"));
+
 /// How close together suspects are expected, so that their list takes an eighth of the request.
 const BYTES_PER_SUSPECT: usize = 64;
 
 /// Offsets of everything in a whole request that may be a credential, ascending.
 pub(super) fn suspicious(request: &[u8]) -> Vec<usize> {
-    let mut found = SCAN
-        .find_overlapping_iter(request)
-        .filter(|m| possible(ANCHORS[m.pattern().as_usize()], request, m.start(), m.end()))
-        .map(|m| m.start());
-    let Some(first) = found.next() else { return Vec::new() };
-    // Room for all of them at once, unless every other word is one.
-    let mut offsets = Vec::with_capacity(request.len() / BYTES_PER_SUSPECT + 1);
-    offsets.push(first);
-    offsets.extend(found);
+    let mut offsets = Vec::new();
+    let mut suspect = |offset| {
+        if offsets.is_empty() {
+            // Room for all of them at once, unless every other word is one.
+            offsets.reserve(request.len() / BYTES_PER_SUSPECT + 1);
+        }
+        offsets.push(offset);
+    };
+    // Requests are full of URLs, and few of them name a user: they are not worth a full scan.
+    for start in SCHEME.find_iter(request) {
+        if userinfo(&request[start + 3..]).is_some() {
+            suspect(start);
+        }
+    }
+    places(request, |range| {
+        SCAN.find_overlapping_iter(Input::new(request).range(range))
+            .filter(|m| possible(ANCHORS[m.pattern().as_usize()], request, m.start(), m.end()))
+            .for_each(|m| suspect(m.start()));
+    });
     offsets.sort_unstable();
+    offsets.dedup();
     offsets
 }
 

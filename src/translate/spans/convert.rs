@@ -1,12 +1,11 @@
 //! One attribute value to the value of its target.
 
-use super::SpanOptions;
+use super::{Member, SpanOptions};
 use crate::translate::explain::Rule;
 use crate::translate::providers::{gen_ai_provider_name, operation_name, provider_named};
 use crate::translate::routes::{known_method, known_route};
 use crate::translate::table::Convert;
 use muxbridge_pdata::AnyValue;
-use muxbridge_pdata::view::Span;
 
 /// What came out.
 pub(super) enum Converted<'a> {
@@ -33,7 +32,7 @@ pub(super) fn parts(list: &str) -> impl Iterator<Item = &str> {
 pub(super) fn convert<'a>(
     how: Convert,
     value: AnyValue<'a>,
-    span: &Span<'a>,
+    member: &Member<'a>,
     options: &SpanOptions,
 ) -> Converted<'a> {
     match (how, value) {
@@ -41,8 +40,8 @@ pub(super) fn convert<'a>(
         (Convert::Drop(Rule::PolicyMap), _) => Converted::Mismatch,
         (Convert::Drop(_), _) => Converted::Nothing,
         (Convert::Bool, AnyValue::Bool(_)) => Converted::Value(value),
-        (Convert::Verdict, AnyValue::Bool(blocked)) => verdict(blocked, span, "deny"),
-        (Convert::Action, AnyValue::Bool(blocked)) => verdict(blocked, span, "block"),
+        (Convert::Verdict, AnyValue::Bool(blocked)) => verdict(blocked, member, "deny"),
+        (Convert::Action, AnyValue::Bool(blocked)) => verdict(blocked, member, "block"),
         (_, AnyValue::Int(_) | AnyValue::Double(_)) => number(how, value, options),
         (_, AnyValue::String(raw)) => {
             string(how, muxbridge_pdata::view::text(raw), options).unwrap_or(Converted::Mismatch)
@@ -51,8 +50,8 @@ pub(super) fn convert<'a>(
     }
 }
 
-fn verdict<'a>(blocked: bool, span: &Span<'a>, negative: &'static str) -> Converted<'a> {
-    let redactions = span.attribute(b"num_redactions").and_then(|v| v.as_int()).unwrap_or(0);
+fn verdict<'a>(blocked: bool, member: &Member<'a>, negative: &'static str) -> Converted<'a> {
+    let redactions = member.attribute(b"num_redactions").and_then(|v| v.as_int()).unwrap_or(0);
     Converted::Value(AnyValue::string(match (blocked, redactions) {
         (true, _) => negative,
         (false, n) if n > 0 => "modify",

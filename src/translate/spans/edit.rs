@@ -113,7 +113,7 @@ impl<'a> Editor<'_, '_, 'a> {
     fn attribute(&mut self, raw: &[u8], source: KeyValue<'a>) {
         let mut known = false;
         for row in table::rows(self.member.role, source.key, self.options.profile) {
-            let converted = convert(row.convert, source.value, &self.member.span, self.options);
+            let converted = convert(row.convert, source.value, self.member, self.options);
             if !matches!(converted, Converted::Mismatch) {
                 known = true;
                 self.write_row(row, source.value, converted);
@@ -131,7 +131,7 @@ impl<'a> Editor<'_, '_, 'a> {
             }
             return;
         }
-        if self.member.span.attribute(row.target.as_bytes()).is_some() {
+        if self.member.attribute(row.target.as_bytes()).is_some() {
             return;
         }
         let text;
@@ -158,7 +158,7 @@ impl<'a> Editor<'_, '_, 'a> {
 
     /// Adds an attribute, unless the profile has none or the source has one of this name.
     pub(super) fn add(&mut self, added: &Added, value: AnyValue<'_>) {
-        let taken = self.member.span.attribute(added.target.as_bytes()).is_some();
+        let taken = self.member.attribute(added.target.as_bytes()).is_some();
         if taken || !added.profiles.has(self.options.profile) {
             return;
         }

@@ -80,7 +80,7 @@ impl<'a> Facts<'a> {
         let ours = |m: &Member<'_>| alone || m.span.parent_span_id == span.span_id;
         let first = |role| members.iter().find(|m| m.role == role && ours(m));
         let (policy, router) = (first(Role::Policy), first(Role::Router));
-        let user = policy.and_then(|p| match p.span.attribute(b"tenant_id") {
+        let user = policy.and_then(|p| match p.attribute(b"tenant_id") {
             Some(AnyValue::String(id)) if !id.is_empty() => Some(id),
             _ => None,
         });
@@ -99,8 +99,7 @@ impl<'a> Facts<'a> {
             (None, Some(_)) => Some("explicit"),
             (None, None) => None,
         };
-        let blocked =
-            policy.and_then(|p| p.span.attribute(b"blocked")).and_then(|v| v.as_bool()).unwrap_or(false);
+        let blocked = policy.and_then(|p| p.attribute(b"blocked")).and_then(|v| v.as_bool()).unwrap_or(false);
         if let Some(error) = router.and_then(|r| span_error(&r.span)) {
             facts.rejected_by_router(&error);
         } else if blocked {
@@ -161,7 +160,7 @@ impl<'a> RootFacts<'a> {
     /// What the span says of itself counts more than what follows from its children.
     fn add_reported(&mut self, root: &Member<'a>) {
         let reported = [b"http.response.status_code".as_slice(), b"http.status_code"];
-        let reported = reported.into_iter().find_map(|key| root.span.attribute(key)?.as_int());
+        let reported = reported.into_iter().find_map(|key| root.attribute(key)?.as_int());
         if let Some(code) = reported.and_then(|code| u16::try_from(code).ok()) {
             self.status = Some((code, "reported"));
             if code >= 500 && !self.error_in_body {
@@ -176,7 +175,7 @@ impl<'a> RootFacts<'a> {
 
 impl<'a> Call<'a> {
     fn of(members: &[Member<'a>], index: usize) -> Self {
-        let Member { span, role } = &members[index];
+        let Member { span, role, .. } = &members[index];
         let own = span_error(span);
         if *role == Role::InvokeStream {
             let outcome = own.map_or(CallOutcome::Answered, CallOutcome::Failed);
@@ -185,7 +184,7 @@ impl<'a> Call<'a> {
         let children =
             members.iter().filter(|m| m.role == Role::Attempt && m.span.parent_span_id == span.span_id);
         let mut attempts: Vec<&Member<'a>> = children.collect();
-        attempts.sort_by_key(|m| (m.span.attribute(b"attempt").and_then(|v| v.as_int()), m.span.start));
+        attempts.sort_by_key(|m| (m.attribute(b"attempt").and_then(|v| v.as_int()), m.span.start));
         let gaps = attempts.windows(2).map(|pair| pair[1].span.start.saturating_sub(pair[0].span.end));
         let outcome = match (own, attempts.last()) {
             (Some(error), _) => CallOutcome::Failed(error),
@@ -198,5 +197,5 @@ impl<'a> Call<'a> {
 }
 
 fn is_text(member: &Member<'_>, key: &[u8], value: &[u8]) -> bool {
-    member.span.attribute(key).and_then(|v| v.as_str()).is_some_and(|v| v.as_bytes() == value)
+    member.attribute(key).and_then(|v| v.as_str()).is_some_and(|v| v.as_bytes() == value)
 }

@@ -13,7 +13,14 @@ fn hex_id(value: Option<&Value>, lengths: &[usize]) -> bool {
 }
 
 /// The scalars under `attributes` of a Trace API object.
-fn json_attributes(attributes: Option<&Value>, place: &str, found: &mut Found) -> usize {
+fn span_attributes(attributes: Option<&Value>, place: &str, found: &mut Found) -> usize {
+    let guid = attributes.is_some_and(|a| a.get("guid").is_some());
+    found.check(!guid, place, "guid is dropped by the Trace API");
+    json_attributes(attributes, place, found)
+}
+
+/// The scalars under `attributes` of an object of any of the JSON APIs.
+pub(super) fn json_attributes(attributes: Option<&Value>, place: &str, found: &mut Found) -> usize {
     let Some(map) = attributes.and_then(Value::as_object) else {
         found.add(place, "no attributes");
         return 0;
@@ -26,7 +33,7 @@ fn json_attributes(attributes: Option<&Value>, place: &str, found: &mut Found) -
         };
         let place = format!("{place}.{key}");
         found.check(fits && (1..=255).contains(&length(key)), &place, "key or value");
-        let ignored = matches!(key.as_str(), "entityGuid" | "guid") || key.starts_with("entity.");
+        let ignored = key == "entityGuid" || key.starts_with("entity.");
         found.check(!ignored, &place, "reserved key");
     }
     map.len()
@@ -37,7 +44,7 @@ pub(super) fn newrelic(body: &[u8], found: &mut Found) {
         return found.add("body", "not a JSON array");
     };
     for block in &blocks {
-        let common = json_attributes(block.pointer("/common/attributes"), "common", found);
+        let common = span_attributes(block.pointer("/common/attributes"), "common", found);
         let spans = block.get("spans").and_then(Value::as_array).cloned().unwrap_or_default();
         found.check(!spans.is_empty(), "block", "no spans");
         for span in &spans {
@@ -47,7 +54,7 @@ pub(super) fn newrelic(body: &[u8], found: &mut Found) {
             found.check(right, "span", "fields");
             found.check(hex_id(span.get("trace.id"), &[32]) && hex_id(span.get("id"), &[16]), "span", "ids");
             found.check(span.get("timestamp").is_some_and(Value::is_u64), "span", "timestamp");
-            let own = json_attributes(span.get("attributes"), "span", found);
+            let own = span_attributes(span.get("attributes"), "span", found);
             found.check(own + common <= 254, "span", "over 254 attributes");
             let attribute = |key: &str| span.get("attributes").and_then(|a| a.get(key));
             found.check(attribute("name").is_some_and(Value::is_string), "span", "no name");
@@ -94,7 +101,7 @@ pub(super) fn zipkin(body: &[u8], found: &mut Found) {
             let in_range = |p: &Value| p.as_u64().is_some_and(|p| (1..=65_535).contains(&p));
             found.check(port.is_none_or(in_range), "endpoint", "port");
         }
-        let tags = json_attributes(span.get("tags"), "tags", found);
+        let tags = span_attributes(span.get("tags"), "tags", found);
         found.check(tags <= 254, "span", "over 254 tags");
         let strings = span.get("tags").and_then(Value::as_object);
         found.check(strings.is_some_and(|t| t.values().all(Value::is_string)), "tags", "not all strings");

@@ -15,6 +15,11 @@ pub fn to_json(msgpack: &[u8]) -> Option<String> {
     rest.is_empty().then_some(out)
 }
 
+/// Passes over one value.
+pub(super) fn skip(rest: &mut &[u8]) -> Option<()> {
+    value(&mut String::new(), rest, 0)
+}
+
 fn value(out: &mut String, rest: &mut &[u8], depth: usize) -> Option<()> {
     if depth > MAX_DEPTH {
         return None;
@@ -23,7 +28,8 @@ fn value(out: &mut String, rest: &mut &[u8], depth: usize) -> Option<()> {
         out.push_str(&n.to_string());
         Some(())
     };
-    match read_marker(rest).ok()? {
+    let marker = read_marker(rest).ok()?;
+    match marker {
         Marker::FixPos(n) => integer(n.into()),
         Marker::FixNeg(n) => integer(n.into()),
         Marker::U8 => integer(rest.read_data_u8().ok()?.into()),
@@ -34,6 +40,10 @@ fn value(out: &mut String, rest: &mut &[u8], depth: usize) -> Option<()> {
         Marker::I16 => integer(rest.read_data_i16().ok()?.into()),
         Marker::I32 => integer(rest.read_data_i32().ok()?.into()),
         Marker::I64 => integer(rest.read_data_i64().ok()?.into()),
+        Marker::True | Marker::False => {
+            out.push_str(if marker == Marker::True { "true" } else { "false" });
+            Some(())
+        }
         Marker::F64 => {
             out.push_str(&serde_json::to_string(&rest.read_data_f64().ok()?).ok()?);
             Some(())

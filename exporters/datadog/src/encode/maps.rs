@@ -59,9 +59,9 @@ pub(super) struct Fields<'s> {
     pub(super) kind: &'s str,
 }
 
-/// Writes a span of version 0.4.
-pub(super) fn write_span(out: &mut Vec<u8>, fields: &Fields<'_>, meta: &Map, metrics: &Map) {
-    let _ = rmp::encode::write_map_len(out, 12);
+/// Writes a span of version 0.4, with the list of its events in msgpack if that is not empty.
+pub(super) fn write_span(out: &mut Vec<u8>, fields: &Fields<'_>, meta: &Map, metrics: &Map, events: &[u8]) {
+    let _ = rmp::encode::write_map_len(out, 12 + u32::from(!events.is_empty()));
     for (key, value) in [("service", fields.service), ("name", fields.name), ("resource", fields.resource)] {
         let _ = rmp::encode::write_str(out, key);
         let _ = rmp::encode::write_str(out, value);
@@ -85,6 +85,10 @@ pub(super) fn write_span(out: &mut Vec<u8>, fields: &Fields<'_>, meta: &Map, met
     metrics.write(out);
     let _ = rmp::encode::write_str(out, "type");
     let _ = rmp::encode::write_str(out, fields.kind);
+    if !events.is_empty() {
+        let _ = rmp::encode::write_str(out, "span_events");
+        out.extend_from_slice(events);
+    }
 }
 
 #[cfg(test)]
@@ -110,7 +114,7 @@ mod tests {
             kind: "web",
         };
         let mut out = vec![0x91, 0x91];
-        write_span(&mut out, &fields, &meta, &metrics);
+        write_span(&mut out, &fields, &meta, &metrics, &[]);
         assert_eq!(
             super::super::hex(&out),
             "91918ca773657276696365a26d6da46e616d65b3687474702e7365727665722e72657175657374a87265736f75726365ad\

@@ -3,7 +3,7 @@
 const MAX_NAME: usize = 100;
 const MAX_TAG_CHARS: usize = 200;
 /// The longest resource, in bytes.
-pub(super) const MAX_RESOURCE: usize = 5000;
+pub const MAX_RESOURCE: usize = 5000;
 
 /// The name of an operation: letters, digits, `_` and `.`, from the first letter on, at most 100 bytes.
 pub fn normalize_name(name: &str) -> String {

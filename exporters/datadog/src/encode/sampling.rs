@@ -1,4 +1,39 @@
-//! The share of traces that a sampler in front of us kept, as the W3C trace state says it.
+//! Sampling: the share of traces that a sampler in front of us kept, as the W3C trace state says it, and the decision
+//! that the Agent's rates ask for.
+
+use std::collections::BTreeMap;
+
+/// What an Agent's rates say about a trace.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Decision {
+    /// 1 to keep it, 0 to let it go after it was counted.
+    pub(super) priority: f64,
+    /// The rate that was applied.
+    pub(super) rate: f64,
+}
+
+/// The decision for a trace of this service and environment; `None` if the rates say nothing of it.
+pub(super) fn decide(
+    rates: &BTreeMap<String, f64>,
+    service: &str,
+    env: &str,
+    trace_id: u64,
+) -> Option<Decision> {
+    if rates.is_empty() {
+        return None;
+    }
+    let named = rates.get(&format!("service:{service},env:{env}"));
+    let rate = *named.or_else(|| rates.get("service:,env:"))?;
+    Some(Decision { priority: f64::from(u8::from(keeps(trace_id, rate))), rate })
+}
+
+/// Whether a trace is kept at this rate. Datadog's own rule, so that everybody who sees the trace decides alike: the low
+/// half of its id, multiplied, below the rate's share of all numbers.
+pub fn keeps(trace_id: u64, rate: f64) -> bool {
+    const FACTOR: u64 = 1_111_111_111_111_111_111;
+    const ALL: f64 = 18_446_744_073_709_551_616.0;
+    rate >= 1.0 || (trace_id.wrapping_mul(FACTOR) as f64) < rate * ALL
+}
 
 /// The probability in the `ot` entry of a trace state: of its threshold (`th`), or of its older power of two (`p`).
 /// `None` if it says nothing, or that everything or nothing was kept.

@@ -1,9 +1,10 @@
 //! One span: its fields and its two maps.
 
+use super::content::is_content;
 use super::events::{self, last_exception};
 use super::maps::{Fields, Map, write_span};
-use super::normalize::{MAX_RESOURCE, normalize_name, normalize_service, normalize_tag_value, truncate};
-use super::sampling::probability;
+use super::normalize::{normalize_name, normalize_service, normalize_tag_value, truncate};
+use super::sampling::{Decision, probability};
 use super::semantics::{self, Attributes};
 use super::{Counts, OperationName, Options, ResourceEntry, hex, id};
 use muxbridge_exporter_statsd::encode::value::as_text;
@@ -11,6 +12,8 @@ use muxbridge_pdata::view::{AnyValue, KeyValue, Scope, Span, SpanKind, StatusCod
 
 /// The longest type, in bytes.
 const MAX_TYPE: usize = 100;
+/// The service of spans that name none.
+const NO_SERVICE: &str = "otlpresourcenoservicename";
 /// Whole numbers up to this are exact in a double.
 const EXACT: u64 = 1 << 53;
 /// Attributes that became fields of the span.
@@ -24,6 +27,8 @@ pub(super) struct Place {
     pub(super) first: bool,
     /// Its parent is not in the chunk.
     pub(super) chunk_root: bool,
+    /// What the Agent's rates say about the trace.
+    pub(super) decision: Option<Decision>,
 }
 
 /// Encodes spans, with buffers that are used again for the next one.
@@ -34,6 +39,7 @@ pub(super) struct SpanEncoder<'o, 'a> {
     metrics: Map,
     attributes: Vec<KeyValue<'a>>,
     json: String,
+    events: Vec<u8>,
 }
 
 impl<'o, 'a> SpanEncoder<'o, 'a> {
@@ -45,6 +51,7 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
             metrics: Map::default(),
             attributes: Vec::new(),
             json: String::new(),
+            events: Vec::new(),
         }
     }
 
@@ -84,21 +91,35 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
         self.attributes = own;
     }
 
+    fn env(&self, attributes: &Attributes<'_, '_>) -> String {
+        let env = attributes.text(&["deployment.environment.name", "deployment.environment", "env"]);
+        normalize_tag_value(env.as_deref().unwrap_or(&self.options.env))
+    }
+
+    /// The service and the environment of a span, for the Agent's rates.
+    pub(super) fn service_and_env(&self, span: &Span<'a>, resource: &ResourceEntry<'a>) -> (String, String) {
+        let own: Vec<_> = span.attributes().collect();
+        let attributes = Attributes { span: &own, resource: &resource.attributes };
+        let service = attributes.text(&["service.name"]);
+        (normalize_service(service.as_deref().unwrap_or(NO_SERVICE)), self.env(&attributes))
+    }
+
     fn fields(&mut self, out: &mut Vec<u8>, span: &Span<'a>, attributes: &Attributes<'_, 'a>) {
         let name = match self.options.operation_name {
             OperationName::V2 => semantics::operation(attributes, span.kind),
             OperationName::SpanName => normalize_name(text(span.name)),
         };
         let service = attributes.text(&["service.name"]);
-        let service = service.as_deref().unwrap_or("otlpresourcenoservicename");
+        let service = service.as_deref().unwrap_or(NO_SERVICE);
         let normal = normalize_service(service);
         let full = semantics::resource(attributes, span.kind, text(span.name));
-        let resource = match truncate(&full, MAX_RESOURCE) {
+        let resource = match truncate(&full, self.options.max_resource) {
             "" => &name,
             resource => resource,
         };
         let kind = semantics::span_type(attributes, span.kind);
-        self.counts.adjusted += u64::from(normal != service) + u64::from(full.len() > MAX_RESOURCE);
+        self.counts.adjusted +=
+            u64::from(normal != service) + u64::from(full.len() > self.options.max_resource);
         let fields = Fields {
             service: &normal,
             name: &name,
@@ -111,7 +132,7 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
             error: span.status.code == StatusCode::Error,
             kind: truncate(&kind, MAX_TYPE),
         };
-        write_span(out, &fields, &self.meta, &self.metrics);
+        write_span(out, &fields, &self.meta, &self.metrics, &self.events);
     }
 
     /// What is said of the whole trace, and whether the span counts for the statistics that the Agent makes.
@@ -128,11 +149,23 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
             if id(high) != 0 {
                 self.meta.text("_dd.p.tid", &hex(high));
             }
-            self.meta.text("_dd.p.dm", if wish.is_some() { "-4" } else { "-0" });
+            // 4: somebody asked for it. 1: the Agent's rate. 0: nobody decided.
+            self.meta.text(
+                "_dd.p.dm",
+                match (wish, place.decision) {
+                    (Some(_), _) => "-4",
+                    (None, Some(_)) => "-1",
+                    (None, None) => "-0",
+                },
+            );
         }
         if place.first || place.chunk_root {
-            // Whoever sampled did so before us: what is here is kept.
-            self.metrics.number("_sampling_priority_v1", wish.unwrap_or(1.0));
+            if let (None, Some(decision)) = (wish, place.decision) {
+                self.metrics.number("_dd.agent_psr", decision.rate);
+            }
+            // Whoever sampled did so before us: what is here is kept, unless the Agent's rates are obeyed.
+            let decided = place.decision.map(|d| d.priority);
+            self.metrics.number("_sampling_priority_v1", wish.or(decided).unwrap_or(1.0));
             let host = resource.host.as_deref().unwrap_or(&self.options.hostname);
             let stated = attributes.text(&["_dd.hostname"]);
             let host = if resource.host.is_none() { stated.as_deref().unwrap_or(host) } else { host };
@@ -157,8 +190,11 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
 
     /// What every span has.
     fn fixed(&mut self, span: &Span<'a>, scope: &Scope<'a>, attributes: &Attributes<'_, 'a>) {
-        let env = attributes.text(&["deployment.environment.name", "deployment.environment", "env"]);
-        let env = normalize_tag_value(env.as_deref().unwrap_or(&self.options.env));
+        if attributes.span.iter().any(|kv| kv.key.starts_with(b"gen_ai.")) {
+            // They go to LLM Observability in their own form or not at all; nobody shall make others of these.
+            self.meta.text("dd_llmobs_enabled", "false");
+        }
+        let env = self.env(attributes);
         if !env.is_empty() {
             self.meta.text("env", &env);
         }
@@ -230,8 +266,15 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
     }
 
     fn events_and_links(&mut self, span: &Span<'a>) {
-        if events::events(&mut self.json, span) {
-            self.meta.text("events", &self.json);
+        self.events.clear();
+        let native = self.options.native_events && span.events().next().is_some();
+        if native {
+            events::native(&mut self.events, span, self.options.content);
+        }
+        if native || events::events(&mut self.json, span, self.options.content) {
+            if !native {
+                self.meta.text("events", &self.json);
+            }
             if last_exception(span).is_some() {
                 self.meta.text("_dd.span_events.has_exception", "true");
             }
@@ -245,6 +288,10 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
     fn attribute(&mut self, kv: &KeyValue<'a>) {
         let key = text(kv.key);
         if key.is_empty() || CONSUMED.contains(&key) {
+            return;
+        }
+        if !self.options.content && is_content(key) {
+            self.counts.content += 1;
             return;
         }
         let key = semantics::rename(key);

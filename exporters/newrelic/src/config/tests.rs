@@ -13,7 +13,7 @@ fn problems(config: &Config) -> Vec<String> {
 }
 
 fn url(config: &Config, signal: Signal) -> String {
-    config.uri(signal).unwrap().to_string()
+    config.uri(Target::Signal(signal)).unwrap().to_string()
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn each_region_has_its_addresses() {
     assert_eq!(url(&of(Region::Jp, Mode::Otlp), Signal::Logs), "https://otlp.jp.nr-data.net/v1/logs");
     let found = problems(&of(Region::Jp, Mode::TraceApi));
     assert_eq!(found.len(), 1);
-    assert!(found[0].starts_with("traces_endpoint: the address of the Trace API in this region"));
+    assert!(found[0].starts_with("traces_endpoint: the address of this API in this region"));
 }
 
 #[test]
@@ -87,4 +87,79 @@ fn every_mistake_is_reported_at_its_place_and_no_key_is_printed() {
     );
     let tls = TlsConfig { insecure: true, ..TlsConfig::default() };
     one(Config { tls, ..config("k") }, "tls.insecure: ");
+}
+
+#[test]
+fn native_mode_has_an_api_for_each_signal_in_every_region_but_japan() {
+    let of = |region| Config { region: Some(region), mode: Mode::Native, ..config("k") };
+    for (region, expected) in [
+        (
+            Region::Us,
+            [
+                "https://trace-api.newrelic.com/trace/v1",
+                "https://metric-api.newrelic.com/metric/v1",
+                "https://log-api.newrelic.com/log/v1",
+                "https://insights-collector.newrelic.com/v1/accounts/events",
+            ],
+        ),
+        (
+            Region::Eu,
+            [
+                "https://trace-api.eu.newrelic.com/trace/v1",
+                "https://metric-api.eu.newrelic.com/metric/v1",
+                "https://log-api.eu.newrelic.com/log/v1",
+                "https://insights-collector.eu01.nr-data.net/v1/accounts/events",
+            ],
+        ),
+        (
+            Region::Gov,
+            [
+                "https://gov-trace-api.newrelic.com/trace/v1",
+                "https://gov-metric-api.newrelic.com/metric/v1",
+                "https://gov-log-api.newrelic.com/log/v1",
+                "https://gov-insights-collector.newrelic.com/v1/accounts/events",
+            ],
+        ),
+    ] {
+        let found: Vec<String> =
+            of(region).targets().map(|t| of(region).uri(t).unwrap().to_string()).collect();
+        assert_eq!(found, expected);
+    }
+    let found = problems(&of(Region::Jp));
+    let places: Vec<&str> = found.iter().map(|p| p.split(':').next().unwrap()).collect();
+    assert_eq!(places, ["traces_endpoint", "metrics_endpoint", "logs_endpoint", "events_endpoint"]);
+}
+
+#[test]
+fn grpc_goes_to_port_4317_and_metrics_of_fedramp_stay_on_http() {
+    let of = |region| Config { region: Some(region), protocol: Protocol::Grpc, ..config("k") };
+    assert_eq!(url(&of(Region::Us), Signal::Traces), "https://otlp.nr-data.net:4317/");
+    assert_eq!(url(&of(Region::Eu), Signal::Metrics), "https://otlp.eu01.nr-data.net:4317/");
+    assert_eq!(url(&of(Region::Gov), Signal::Logs), "https://gov-otlp.nr-data.net:4317/");
+    assert_eq!(url(&of(Region::Gov), Signal::Metrics), "https://gov-otlp.nr-data.net:4318/v1/metrics");
+    let with_path = Config { endpoint: Some("https://h:4317/v1/traces".into()), ..of(Region::Us) };
+    assert!(problems(&with_path)[0].contains("gRPC has no path"));
+}
+
+#[test]
+fn an_endpoint_that_a_variable_left_empty_is_that_of_the_region() {
+    let config = Config {
+        endpoint: Some(String::new()),
+        logs_endpoint: Some(String::new()),
+        service_instance_id: Some(String::new()),
+        ..config("eu01xx0123")
+    };
+    assert_eq!(url(&config, Signal::Logs), "https://otlp.eu01.nr-data.net/v1/logs");
+    assert_eq!(problems(&config), [""; 0]);
+}
+
+#[test]
+fn options_without_a_meaning_are_mistakes() {
+    for (config, start) in [
+        (Config { protocol: Protocol::Grpc, mode: Mode::Native, ..config("k") }, "protocol: "),
+        (Config { events_endpoint: Some("https://h/e".into()), ..config("k") }, "events_endpoint: "),
+    ] {
+        let found = problems(&config);
+        assert!(found.len() == 1 && found[0].starts_with(start), "{found:?}");
+    }
 }

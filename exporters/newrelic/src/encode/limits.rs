@@ -12,6 +12,7 @@ use attributes::{Fitted, Metrics, Rules};
 use bytes::Bytes;
 pub(crate) use items::{ai_copies, error_message, has_ids, is_id};
 use items::{fit_item, item_fits};
+pub(crate) use metrics::times;
 use muxbridge_core::Batch;
 use muxbridge_pdata::schema::field;
 use muxbridge_pdata::view::{AnyValue, Resource, ResourceItems, ScopeItems};
@@ -39,18 +40,19 @@ pub(crate) fn cut(text: &str, chars: usize) -> &str {
 #[derive(Clone, Copy)]
 pub(crate) struct Cx {
     pub(crate) signal: Signal,
-    pub(crate) options: Options,
+    /// Whether older names of `gen_ai` attributes are added.
+    pub(crate) ai: bool,
     /// How many attributes an item may have.
     pub(crate) max: usize,
 }
 
 impl Cx {
-    fn new(signal: Signal, options: &Options, resource: usize, scope: usize) -> Self {
+    pub(crate) fn new(signal: Signal, options: &Options, resource: usize, scope: usize) -> Self {
         let max = match signal {
             Signal::Metrics => POINT_ATTRIBUTES.min(METRIC_ROW_ATTRIBUTES.saturating_sub(resource + scope)),
             Signal::Traces | Signal::Logs => ITEM_ATTRIBUTES,
         };
-        Cx { signal, options: *options, max }
+        Cx { signal, ai: options.ai_monitoring, max }
     }
 
     pub(crate) fn rules<'a>(&self, metrics: Metrics<'a>) -> Rules<'a> {
@@ -58,24 +60,66 @@ impl Cx {
     }
 }
 
-fn resource_rules<'a>(signal: Signal, items: ResourceItems<'a>) -> Rules<'a> {
+pub(crate) fn resource_rules<'a>(signal: Signal, items: ResourceItems<'a>) -> Rules<'a> {
     let metrics = if signal == Signal::Metrics { Metrics::OfResource(items) } else { Metrics::None };
     Rules { signal, max: RESOURCE_ATTRIBUTES, value_chars: VALUE_CHARS, metrics }
 }
 
-fn scope_rules<'a>(signal: Signal, items: ScopeItems<'a>) -> Rules<'a> {
+pub(crate) fn scope_rules<'a>(signal: Signal, items: ScopeItems<'a>) -> Rules<'a> {
     let metrics = if signal == Signal::Metrics { Metrics::OfScope(items) } else { Metrics::None };
     Rules { signal, max: SCOPE_ATTRIBUTES, value_chars: VALUE_CHARS, metrics }
 }
 
 /// The tag that lists a service in AI Monitoring, if it has to be added. It must be a string.
-pub(crate) fn ai_tag(resource: Resource<'_>, options: &Options) -> Option<(&'static str, AnyValue<'static>)> {
+fn ai_tag(resource: Resource<'_>, options: &Options) -> Option<(&'static str, AnyValue<'static>)> {
     let tag = |value| Some(("aiEnabledApp", AnyValue::string(value)));
     match resource.attribute(b"aiEnabledApp") {
         _ if !options.ai_monitoring => None,
         Some(AnyValue::String(_)) => None,
         Some(AnyValue::Bool(false)) => tag("false"),
         _ => tag("true"),
+    }
+}
+
+/// `service.instance.id` of a resource that has none: what the user set, else one made of the place where it runs. A
+/// service behind one id would look like one instance, so without a place there is none.
+pub(crate) fn instance_id(resource: Resource<'_>, options: &Options) -> Option<String> {
+    let text = |key: &str| match resource.attribute(key.as_bytes()) {
+        Some(AnyValue::String(s)) => s,
+        _ => &[],
+    };
+    if resource.attribute(b"service.instance.id").is_some() {
+        return None;
+    }
+    if let Some(id) = options.service_instance_id.as_ref().filter(|id| !id.is_empty()) {
+        return Some(id.clone());
+    }
+    let place = PLACES.into_iter().find(|key| !text(key).is_empty())?;
+    let parts = [text("service.namespace"), text("service.name"), place.as_bytes(), text(place)];
+    Some(super::id::uuid(&parts))
+}
+
+/// What tells one running copy of a service from another, the most exact first.
+const PLACES: [&str; 4] = ["k8s.pod.uid", "container.id", "host.id", "host.name"];
+
+/// What is added to a resource.
+pub(crate) struct Added {
+    tag: Option<(&'static str, AnyValue<'static>)>,
+    instance: Option<String>,
+}
+
+impl Added {
+    pub(crate) fn to(resource: Resource<'_>, options: &Options) -> Self {
+        Added { tag: ai_tag(resource, options), instance: instance_id(resource, options) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tag.is_none() && self.instance.is_none()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, AnyValue<'_>)> {
+        let instance = self.instance.as_ref().map(|id| ("service.instance.id", AnyValue::string(id)));
+        self.tag.into_iter().chain(instance)
     }
 }
 
@@ -97,7 +141,7 @@ pub(super) fn apply(batch: &Batch, options: &Options, counts: &mut Counts) -> By
 
 fn resource_fits(signal: Signal, items: ResourceItems<'_>, options: &Options) -> bool {
     let attributes = items.resource.attributes();
-    ai_tag(items.resource, options).is_none()
+    Added::to(items.resource, options).is_empty()
         && attributes::fits(attributes, &resource_rules(signal, items))
         && items.scopes().all(|scope| {
             let scope_attributes = scope.scope.attributes();
@@ -110,8 +154,8 @@ fn resource_fits(signal: Signal, items: ResourceItems<'_>, options: &Options) ->
 fn write_resource(w: &mut Writer, signal: Signal, raw: &[u8], options: &Options, counts: &mut Counts) {
     let items = ResourceItems::read(raw);
     let rules = resource_rules(signal, items);
-    let fitted =
-        attributes::fit(items.resource.attributes(), ai_tag(items.resource, options), &rules, counts);
+    let added = Added::to(items.resource, options);
+    let fitted = attributes::fit(items.resource.attributes(), added.iter(), &rules, counts);
     w.message(field::resource_items::RESOURCE, |w| {
         use field::resource::{ATTRIBUTES, DROPPED_ATTRIBUTES_COUNT};
         rewrite(w, items.resource.raw(), ATTRIBUTES, Some(DROPPED_ATTRIBUTES_COUNT), &fitted, |_, _| false);

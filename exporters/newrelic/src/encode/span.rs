@@ -1,7 +1,7 @@
 //! What both Trace API formats say about a span besides its ids, name and times: attributes as scalars.
 
 use super::limits::attributes::{self, Fit, Fitted, Metrics, Rules};
-use super::limits::{ITEM_ATTRIBUTES, RESOURCE_ATTRIBUTES, SCOPE_ATTRIBUTES, ai_tag, cut};
+use super::limits::{Added, ITEM_ATTRIBUTES, RESOURCE_ATTRIBUTES, SCOPE_ATTRIBUTES, cut};
 use super::limits::{ai_copies, error_message};
 use super::{Counts, Options, json, reason};
 use muxbridge_core::Signal;
@@ -55,6 +55,48 @@ impl<'a> Fields<'a> {
         self.list.iter()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Keeps the first `max`; says how many are gone.
+    pub(super) fn truncate(&mut self, max: usize) -> u64 {
+        let gone = self.list.len().saturating_sub(max);
+        self.list.truncate(max);
+        gone as u64
+    }
+
+    /// As a JSON object.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        self.write_all(out, None);
+    }
+
+    /// The same with a last attribute that replaces one of its name.
+    pub(super) fn write_with(&self, out: &mut Vec<u8>, key: &str, value: &str) {
+        self.write_all(out, Some((key, value)));
+    }
+
+    fn write_all(&self, out: &mut Vec<u8>, last: Option<(&str, &str)>) {
+        out.push(b'{');
+        let mut first = true;
+        let mut open = |out: &mut Vec<u8>, key: &str| {
+            if !std::mem::take(&mut first) {
+                out.push(b',');
+            }
+            json::string(out, key);
+            out.push(b':');
+        };
+        for (key, value) in self.list.iter().filter(|(key, _)| last.is_none_or(|(k, _)| k != key)) {
+            open(out, key);
+            value.write(out);
+        }
+        if let Some((key, value)) = last {
+            open(out, key);
+            json::string(out, value);
+        }
+        out.push(b'}');
+    }
+
     pub(super) fn push(&mut self, key: impl Into<Cow<'a, str>>, value: Scalar<'a>) {
         let key = key.into();
         if self.seen.insert(key.clone()) {
@@ -70,6 +112,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The same for attributes that do not live as long as the batch.
+    fn fitted_owned(&mut self, fitted: Fitted<'_>, counts: &mut Counts) {
+        for attribute in fitted.list {
+            if let Some(value) = scalar(attribute.value, counts) {
+                self.push(attribute.key.into_owned(), owned(value));
+            }
+        }
+    }
+
     pub(super) fn fitted(&mut self, fitted: Fitted<'a>, counts: &mut Counts) {
         for attribute in fitted.list {
             if let Some(value) = scalar(attribute.value, counts) {
@@ -79,7 +130,16 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn scalar<'a>(value: Fit<'a>, counts: &mut Counts) -> Option<Scalar<'a>> {
+fn owned(value: Scalar<'_>) -> Scalar<'static> {
+    match value {
+        Scalar::Text(text) => Scalar::Text(Cow::Owned(text.into_owned())),
+        Scalar::Bool(b) => Scalar::Bool(b),
+        Scalar::Int(i) => Scalar::Int(i),
+        Scalar::Double(d) => Scalar::Double(d),
+    }
+}
+
+pub(super) fn scalar<'a>(value: Fit<'a>, counts: &mut Counts) -> Option<Scalar<'a>> {
     let list = match value {
         Fit::Text(t) => return Some(Scalar::Text(t.into())),
         Fit::Plain(AnyValue::String(s)) => return Some(Scalar::Text(text(s).into())),
@@ -115,10 +175,11 @@ fn rules(max: usize) -> Rules<'static> {
 }
 
 /// The attributes of a resource, and what makes New Relic treat the spans like those that come in over OTLP.
-pub(super) fn resource<'a>(resource: Resource<'a>, options: &Options, counts: &mut Counts) -> Fields<'a> {
+pub(super) fn resource(resource: Resource<'_>, options: &Options, counts: &mut Counts) -> Fields<'static> {
     let mut fields = Fields::default();
-    let added = ai_tag(resource, options);
-    fields.fitted(attributes::fit(resource.attributes(), added, &rules(RESOURCE_ATTRIBUTES), counts), counts);
+    let added = Added::to(resource, options);
+    let list = attributes::fit(resource.attributes(), added.iter(), &rules(RESOURCE_ATTRIBUTES), counts);
+    fields.fitted_owned(list, counts);
     fields.push("instrumentation.provider", Scalar::Text("opentelemetry".into()));
     fields
 }
@@ -143,8 +204,12 @@ pub(super) fn push_span<'a>(
     options: &Options,
     counts: &mut Counts,
 ) {
-    let fitted =
-        attributes::fit(span.attributes(), ai_copies(span, options), &rules(ITEM_ATTRIBUTES), counts);
+    let fitted = attributes::fit(
+        span.attributes(),
+        ai_copies(span, options.ai_monitoring),
+        &rules(ITEM_ATTRIBUTES),
+        counts,
+    );
     let removed = fitted.removed;
     fields.fitted(fitted, counts);
     match span.status.code {

@@ -2,10 +2,10 @@
 
 mod formats;
 mod items;
+mod native;
 mod points;
 
 use super::*;
-use muxbridge_core::Signal;
 use muxbridge_testkit::oracle::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value};
 use muxbridge_testkit::oracle::logs::v1::LogRecord;
 use muxbridge_testkit::oracle::metrics::v1::Metric;
@@ -15,18 +15,18 @@ use muxbridge_testkit::oracle::{self, Message};
 pub(super) use any_value::Value;
 
 /// Nothing is added, so that a test sees the limits alone.
-const PLAIN: Options = Options { ai_monitoring: false };
-const T0: u64 = 1_700_000_000_000_000_000;
+pub(super) const PLAIN: Options = Options { ai_monitoring: false, service_instance_id: None };
+pub(super) const T0: u64 = 1_700_000_000_000_000_000;
 
 fn any(value: Value) -> AnyValue {
     AnyValue { value: Some(value) }
 }
 
-fn kv(key: &str, value: Value) -> KeyValue {
+pub(super) fn kv(key: &str, value: Value) -> KeyValue {
     KeyValue { key: key.into(), value: Some(any(value)), ..KeyValue::default() }
 }
 
-fn text(key: &str, value: &str) -> KeyValue {
+pub(super) fn text(key: &str, value: &str) -> KeyValue {
     kv(key, Value::StringValue(value.into()))
 }
 
@@ -38,12 +38,12 @@ fn map(values: Vec<KeyValue>) -> Value {
     Value::KvlistValue(KeyValueList { values })
 }
 
-fn s(value: &str) -> Value {
+pub(super) fn s(value: &str) -> Value {
     Value::StringValue(value.into())
 }
 
 /// A span with ids and these attributes.
-fn span(attributes: Vec<KeyValue>) -> Span {
+pub(super) fn span(attributes: Vec<KeyValue>) -> Span {
     Span {
         trace_id: vec![
             0x0a, 0xf7, 0x65, 0x19, 0x16, 0xcd, 0x43, 0xdd, 0x84, 0x48, 0xeb, 0x21, 0x1c, 0x80, 0x31, 0x9c,
@@ -57,7 +57,7 @@ fn span(attributes: Vec<KeyValue>) -> Span {
     }
 }
 
-fn batch_of(resource: Vec<KeyValue>, spans: Vec<Span>) -> Batch {
+pub(super) fn batch_of(resource: Vec<KeyValue>, spans: Vec<Span>) -> Batch {
     let resource = oracle::resource::v1::Resource { attributes: resource, ..Default::default() };
     let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
     let resource_spans = vec![ResourceSpans { resource: Some(resource), scope_spans, ..Default::default() }];

@@ -16,7 +16,7 @@ pub(super) fn encode(batch: &Batch, options: &Options, counts: &mut Counts) -> V
                 out.push(b',');
             }
             out.extend_from_slice(b"{\"common\":{\"attributes\":");
-            write_attributes(&mut out, &resource(items.resource, options, counts));
+            resource(items.resource, options, counts).write(&mut out);
             out.extend_from_slice(b"},\"spans\":[");
             let mut written = 0;
             for (scope, span) in spans {
@@ -58,19 +58,6 @@ fn write_span(out: &mut Vec<u8>, scope: Scope<'_>, span: Span<'_>, options: &Opt
     }
     fields.push("span.kind", Scalar::Text(kind(span).into()));
     push_span(&mut fields, span, scope, options, counts);
-    write_attributes(out, &fields);
-    out.push(b'}');
-}
-
-fn write_attributes(out: &mut Vec<u8>, fields: &Fields<'_>) {
-    out.push(b'{');
-    for (i, (key, value)) in fields.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        json::string(out, key);
-        out.push(b':');
-        value.write(out);
-    }
+    fields.write(out);
     out.push(b'}');
 }

@@ -4,11 +4,11 @@ use super::*;
 use muxbridge_core::Signal;
 use muxbridge_testkit::{batch, corpus};
 
-fn route(trace_api: Option<TraceFormat>, compression: Compression) -> Route {
+fn route(api: Api, compression: Compression) -> Route {
     let mut key = HeaderValue::from_static("canary-key");
     key.set_sensitive(true);
     let uri = Uri::from_static("http://h/trace/v1");
-    Route { uri, trace_api, compression, options: Options::default(), key }
+    Route { uri, api, compression, options: Options::default(), key }
 }
 
 fn spans() -> Batch {
@@ -21,7 +21,8 @@ fn header<'a>(request: &'a Request<Bytes>, name: &str) -> &'a str {
 
 #[test]
 fn the_headers_are_those_that_each_format_needs() {
-    let otlp = route(None, Compression::Zstd).request(&spans(), &mut Counts::default()).unwrap().unwrap();
+    let otlp =
+        route(Api::Otlp, Compression::Zstd).request(&spans(), &mut Counts::default()).unwrap().unwrap();
     for (name, value) in [
         ("api-key", "canary-key"),
         ("content-type", "application/x-protobuf"),
@@ -34,7 +35,7 @@ fn the_headers_are_those_that_each_format_needs() {
     for (format, name, version) in
         [(TraceFormat::Newrelic, "newrelic", "1"), (TraceFormat::Zipkin, "zipkin", "2")]
     {
-        let route = route(Some(format), Compression::Gzip);
+        let route = route(Api::Trace(format), Compression::Gzip);
         let request = route.request(&spans(), &mut Counts::default()).unwrap().unwrap();
         assert_eq!(header(&request, "api-key"), "canary-key");
         assert_eq!(header(&request, "content-type"), "application/json");
@@ -49,7 +50,8 @@ fn the_headers_are_those_that_each_format_needs() {
 
 #[test]
 fn a_request_cannot_be_printed_with_its_key() {
-    let request = route(None, Compression::None).request(&spans(), &mut Counts::default()).unwrap().unwrap();
+    let request =
+        route(Api::Otlp, Compression::None).request(&spans(), &mut Counts::default()).unwrap().unwrap();
     assert!(!format!("{request:?}").contains("canary"));
 }
 
@@ -66,8 +68,8 @@ fn the_request_id_is_a_version_4_uuid_that_depends_on_the_bytes_alone() {
 fn a_request_of_a_million_bytes_on_the_wire_is_too_large_and_not_sent() {
     let joined: Bytes = spans().otlp().repeat(1_200_000 / spans().otlp().len()).into();
     let large = batch(Signal::Traces, joined);
-    let result = route(None, Compression::None).request(&large, &mut Counts::default());
+    let result = route(Api::Otlp, Compression::None).request(&large, &mut Counts::default());
     assert!(matches!(result, Err(ExportError::TooLarge { .. })));
     // The same spans fit when they are compressed.
-    assert!(route(None, Compression::Gzip).request(&large, &mut Counts::default()).is_ok());
+    assert!(route(Api::Otlp, Compression::Gzip).request(&large, &mut Counts::default()).is_ok());
 }

@@ -27,7 +27,7 @@ fn every_status_has_the_outcome_of_new_relics_table() {
     let expected: &[(&[u16], &str)] = &[
         (&[200, 202, 204], "sent"),
         (&[400], "invalid"),
-        (&[401, 403], "unauthorized"),
+        (&[401, 403], "retry Some(60s)"),
         (&[301, 302, 307, 308, 404, 405, 410], "wrong_endpoint"),
         (&[402, 406, 409, 411, 414, 415, 422, 431, 451], "rejected"),
         (&[413], "split"),
@@ -70,6 +70,12 @@ fn a_partial_success_of_an_otlp_proxy_is_passed_on() {
 fn the_key_is_masked_in_errors_even_if_the_answer_repeats_it() {
     let error = answer(403, &[], &format!("key {KEY} is not valid")).unwrap_err().to_string();
     assert!(error.contains("key *** is not valid") && !error.contains(KEY), "{error}");
+    // Wherever the answer is cut, no part of the key is left.
+    for before in 0..600 {
+        let error =
+            answer(403, &[], &format!("{}{KEY} is not valid", "-".repeat(before))).unwrap_err().to_string();
+        assert!(!error.contains(&KEY[..4]), "{error}");
+    }
 }
 
 #[test]

@@ -2,19 +2,12 @@
 
 use super::HistogramMode;
 use super::number;
+use super::output::{Output, Totals};
 use super::point::{Drop, Encoder};
 use super::replay::{Bucket, close};
 use muxbridge_pdata::view::{Buckets, ExponentialPoint, HistogramPoint, Number};
 
-/// What both kinds of histogram know besides their buckets.
-struct Totals {
-    count: u64,
-    sum: Option<f64>,
-    min: Option<f64>,
-    max: Option<f64>,
-}
-
-impl Encoder<'_> {
+impl<O: Output> Encoder<'_, O> {
     pub(super) fn histogram(&mut self, point: &HistogramPoint<'_>) -> Result<(), Drop> {
         if point.no_recorded_value {
             return Err(Drop::NoValue);
@@ -100,12 +93,7 @@ impl Encoder<'_> {
         let mean = totals.sum.filter(|s| s.is_finite() && totals.count > 0).map(|s| s / totals.count as f64);
         let mut buckets = std::mem::take(&mut self.buckets);
         close(&mut buckets, totals.min, totals.max, mean);
-        for bucket in &buckets {
-            let values = bucket.values(self.options.samples_per_bucket);
-            let (weight, heavier) = (bucket.count / values, bucket.count % values);
-            self.samples((0..heavier).map(|j| bucket.value(j, values)), weight + 1);
-            self.samples((heavier..values).map(|j| bucket.value(j, values)), weight);
-        }
+        self.distribution_out(totals, &buckets);
         self.buckets = buckets;
     }
 
@@ -119,7 +107,7 @@ impl Encoder<'_> {
                 super::tags::assign(self.options.dialect),
                 bound(bucket.high)
             );
-            self.value(".bucket", Some(("lower_bound", &bounds)), whole(bucket.count), "c");
+            self.count(".bucket", Some(("lower_bound", &bounds)), whole(bucket.count));
         }
         self.buckets = buckets;
     }
@@ -129,9 +117,9 @@ impl Encoder<'_> {
     }
 
     fn aggregates(&mut self, totals: &Totals) {
-        self.value(".count", None, whole(totals.count), "c");
+        self.count(".count", None, whole(totals.count));
         if let Some(sum) = totals.sum.filter(|v| v.is_finite()) {
-            self.value(".sum", None, Number::Double(sum), "c");
+            self.count(".sum", None, Number::Double(sum));
         }
         for (suffix, value) in [(".min", totals.min), (".max", totals.max)] {
             if let Some(value) = value.filter(|v| v.is_finite() && totals.count > 0) {

@@ -1,9 +1,10 @@
-//! Metrics, points and lines: the part of the encoder that all instruments share.
+//! Metrics and points: the part of the walk over a batch that all instruments share.
 
 use super::number;
+use super::output::{Kind, Output, Series, Totals};
 use super::replay::Bucket;
-use super::tags::{self, Tags};
-use super::{Counts, Dialect, Messages, Options};
+use super::tags::Tags;
+use super::{Counts, Options};
 use muxbridge_pdata::view::{
     KeyValue, Metric, MetricData, Number, NumberPoint, Repeated, Resource, SummaryPoint, Temporality, text,
 };
@@ -20,36 +21,34 @@ pub(super) enum Drop {
     Malformed,
 }
 
-/// Encodes the metrics of one batch.
-pub(super) struct Encoder<'o> {
+/// Walks over the metrics of one batch.
+pub(super) struct Encoder<'o, O> {
     pub(super) options: &'o Options,
     counts: &'o mut Counts,
-    out: Messages,
+    out: O,
     name: String,
+    unit: String,
+    times: (u64, u64),
     tags: Tags,
-    /// The message that is being written.
-    line: String,
-    /// Whether a message of the current point was longer than a packet.
-    too_large: bool,
     pub(super) buckets: Vec<Bucket>,
 }
 
-impl<'o> Encoder<'o> {
-    pub(super) fn new(options: &'o Options, counts: &'o mut Counts) -> Self {
+impl<'o, O: Output> Encoder<'o, O> {
+    pub(super) fn new(options: &'o Options, counts: &'o mut Counts, out: O) -> Self {
         let tags = Tags::new(options, counts);
         Encoder {
             options,
             counts,
-            out: Messages::default(),
+            out,
             name: String::new(),
+            unit: String::new(),
+            times: (0, 0),
             tags,
-            line: String::new(),
-            too_large: false,
             buckets: Vec::new(),
         }
     }
 
-    pub(super) fn finish(self) -> Messages {
+    pub(super) fn finish(self) -> O {
         self.out
     }
 
@@ -62,55 +61,60 @@ impl<'o> Encoder<'o> {
             self.counts.malformed += metric.point_count() as u64;
             return;
         }
+        self.unit.clear();
+        self.unit.push_str(text(metric.unit));
         let fits = |t: Temporality| t == Temporality::Delta;
         match metric.data {
             None => {}
             Some(MetricData::Gauge { points }) => {
                 for p in points {
-                    self.point(p.attributes(), |e| e.number(&p, true));
+                    self.point(p.attributes(), (p.start, p.time), |e| e.number(&p, true));
                 }
             }
             Some(MetricData::Sum { points, temporality, monotonic }) => {
                 // A total that also falls has no differences worth counting: it is a level.
                 let gauge = temporality == Temporality::Cumulative && !monotonic;
                 for p in points {
-                    self.point(p.attributes(), |e| {
+                    self.point(p.attributes(), (p.start, p.time), |e| {
                         if gauge || fits(temporality) { e.number(&p, gauge) } else { Err(Drop::NotDelta) }
                     });
                 }
             }
             Some(MetricData::Histogram { points, temporality }) => {
                 for p in points {
-                    self.point(p.attributes(), |e| {
+                    self.point(p.attributes(), (p.start, p.time), |e| {
                         if fits(temporality) { e.histogram(&p) } else { Err(Drop::NotDelta) }
                     });
                 }
             }
             Some(MetricData::ExponentialHistogram { points, temporality }) => {
                 for p in points {
-                    self.point(p.attributes(), |e| {
+                    self.point(p.attributes(), (p.start, p.time), |e| {
                         if fits(temporality) { e.exponential(&p) } else { Err(Drop::NotDelta) }
                     });
                 }
             }
             Some(MetricData::Summary { points }) => {
                 for p in points {
-                    self.point(p.attributes(), |e| e.summary(&p));
+                    self.point(p.attributes(), (p.start, p.time), |e| e.summary(&p));
                 }
             }
         }
     }
 
-    /// Renders the tags of a point, writes its lines and counts what became of it.
+    /// Renders the tags of a point, hands out its values and counts what became of it.
     fn point<'a>(
         &mut self,
         attributes: Repeated<'a, KeyValue<'a>>,
+        times: (u64, u64),
         write: impl FnOnce(&mut Self) -> Result<(), Drop>,
     ) {
         self.tags.point(attributes, self.options, self.counts);
-        self.too_large = false;
-        let counter = match write(self) {
-            Ok(()) if self.too_large => &mut self.counts.too_large,
+        self.times = times;
+        let written = write(self);
+        let fitted = self.out.end_point();
+        let counter = match written {
+            Ok(()) if !fitted => &mut self.counts.too_large,
             Ok(()) => &mut self.counts.encoded,
             Err(Drop::NonFinite) => &mut self.counts.non_finite,
             Err(Drop::NoValue) => &mut self.counts.no_value,
@@ -131,7 +135,7 @@ impl<'o> Encoder<'o> {
         if gauge {
             self.gauge("", None, value);
         } else {
-            self.value("", None, value, "c");
+            self.count("", None, value);
         }
         Ok(())
     }
@@ -156,105 +160,41 @@ impl<'o> Encoder<'o> {
         Ok(())
     }
 
-    /// Writes a level. A sign makes a change of it for every server but Datadog's, so that a negative level goes there
-    /// as a zero and the change, in one message.
-    pub(super) fn gauge(&mut self, suffix: &str, extra: Option<(&str, &str)>, value: Number) {
-        self.line.clear();
-        if value.as_f64() < 0.0 && self.options.dialect != Dialect::Dogstatsd {
-            self.head(suffix, extra);
-            self.line.push('0');
-            self.tail("g", 1, extra);
-            self.line.push('\n');
-        }
-        self.head(suffix, extra);
-        write_number(&mut self.line, value);
-        self.tail("g", 1, extra);
-        self.commit();
+    /// Hands out a level.
+    pub(super) fn gauge(&mut self, suffix: &'static str, extra: Option<(&str, &str)>, value: Number) {
+        self.number_out(suffix, extra, value, Kind::Gauge);
     }
 
-    /// Writes one line with one value.
-    pub(super) fn value(&mut self, suffix: &str, extra: Option<(&str, &str)>, value: Number, kind: &str) {
-        self.line.clear();
-        self.head(suffix, extra);
-        write_number(&mut self.line, value);
-        self.tail(kind, 1, extra);
-        self.commit();
+    /// Hands out a difference.
+    pub(super) fn count(&mut self, suffix: &'static str, extra: Option<(&str, &str)>, value: Number) {
+        self.number_out(suffix, extra, value, Kind::Count);
     }
 
-    /// Writes measured values that each stand for `weight` measurements.
-    pub(super) fn samples(&mut self, values: impl Iterator<Item = f64>, weight: u64) {
-        // One line holds so many values, so that it stays far below any packet.
-        const PACKED: usize = 32;
-        let packs = self.options.dialect == Dialect::Dogstatsd;
-        let kind = if packs { "d" } else { "ms" };
-        let mut open = 0;
-        for value in values {
-            if open > 0 && (!packs || open == PACKED) {
-                self.tail(kind, weight, None);
-                self.commit();
-                open = 0;
-            }
-            if open == 0 {
-                self.line.clear();
-                self.head("", None);
-            } else {
-                self.line.push(':');
-            }
-            number::write(&mut self.line, number::six_digits(value));
-            open += 1;
-        }
-        if open > 0 {
-            self.tail(kind, weight, None);
-            self.commit();
-        }
+    fn number_out(&mut self, suffix: &'static str, extra: Option<(&str, &str)>, value: Number, kind: Kind) {
+        let series = Series {
+            name: &self.name,
+            suffix,
+            tags: &self.tags.text,
+            extra,
+            unit: &self.unit,
+            start: self.times.0,
+            time: self.times.1,
+        };
+        self.out.number(&series, value, kind);
     }
 
-    /// Everything up to the value.
-    fn head(&mut self, suffix: &str, extra: Option<(&str, &str)>) {
-        self.line.push_str(&self.name);
-        self.line.push_str(suffix);
-        if matches!(self.options.dialect, Dialect::Graphite | Dialect::Influx) {
-            self.line.push_str(&self.tags.text);
-            self.extra(extra);
-        }
-        self.line.push(':');
-    }
-
-    /// Everything after the value.
-    fn tail(&mut self, kind: &str, weight: u64, extra: Option<(&str, &str)>) {
-        self.line.push('|');
-        self.line.push_str(kind);
-        if weight > 1 {
-            self.line.push_str("|@");
-            number::write(&mut self.line, number::rate(weight));
-        }
-        let hash = matches!(self.options.dialect, Dialect::Dogstatsd | Dialect::Etsy);
-        if hash && (!self.tags.text.is_empty() || extra.is_some()) {
-            self.line.push_str("|#");
-            self.line.push_str(&self.tags.text);
-            self.extra(extra);
-        }
-    }
-
-    fn extra(&mut self, extra: Option<(&str, &str)>) {
-        let Some((key, value)) = extra else { return };
-        let dialect = self.options.dialect;
-        if self.tags.text.is_empty() && tags::assign(dialect) == ':' {
-            self.line.push_str(key);
-        } else {
-            tags::append(dialect, &mut self.line, key);
-        }
-        self.line.push(tags::assign(dialect));
-        self.line.push_str(value);
-    }
-
-    fn commit(&mut self) {
-        // The line feed counts.
-        if self.line.len() < self.options.max_packet {
-            self.out.push(&self.line);
-        } else {
-            self.too_large = true;
-        }
+    /// Hands out a distribution.
+    pub(super) fn distribution_out(&mut self, totals: &Totals, buckets: &[Bucket]) {
+        let series = Series {
+            name: &self.name,
+            suffix: "",
+            tags: &self.tags.text,
+            extra: None,
+            unit: &self.unit,
+            start: self.times.0,
+            time: self.times.1,
+        };
+        self.out.distribution(&series, totals, buckets);
     }
 
     /// Takes the name of the next metric; false if nothing of it is left.
@@ -278,12 +218,5 @@ impl<'o> Encoder<'o> {
             self.counts.adjusted_names += 1;
         }
         any
-    }
-}
-
-fn write_number(out: &mut String, value: Number) {
-    match value {
-        Number::Int(i) => number::write_int(out, i),
-        Number::Double(d) => number::write(out, d),
     }
 }

@@ -2,13 +2,13 @@
 
 /// A bucket with at least one value, with finite bounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Bucket {
+pub struct Bucket {
     /// The lower bound.
-    pub(super) low: f64,
+    pub low: f64,
     /// The upper bound.
-    pub(super) high: f64,
+    pub high: f64,
     /// How many values are in it.
-    pub(super) count: u64,
+    pub count: u64,
 }
 
 /// The largest weight of one value, as long as that takes no more than [`MAX_VALUES`] values.
@@ -18,13 +18,13 @@ const MAX_VALUES: u64 = 1024;
 
 impl Bucket {
     /// How many values stand for the bucket.
-    pub(super) fn values(&self, samples: usize) -> u64 {
+    pub fn values(&self, samples: usize) -> u64 {
         let wanted = if self.low == self.high { 1 } else { self.count.min(samples as u64) };
         wanted.max(self.count.div_ceil(MAX_WEIGHT).min(MAX_VALUES)).max(1)
     }
 
     /// Value `j` of `k`.
-    pub(super) fn value(&self, j: u64, k: u64) -> f64 {
+    pub fn value(&self, j: u64, k: u64) -> f64 {
         let part = (j as f64 + 0.5) / k as f64;
         if self.low > 0.0 {
             self.low * (self.high / self.low).powf(part)

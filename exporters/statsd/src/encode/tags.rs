@@ -160,6 +160,15 @@ impl Tags {
     }
 }
 
+/// The tags of a resource, then the constant ones, each as the dialect writes it.
+pub fn resource_tags(resource: &Resource<'_>, options: &Options) -> Vec<String> {
+    let mut counts = Counts::default();
+    let mut tags = Tags::new(options, &mut counts);
+    tags.resource(resource, options, &mut counts);
+    let constant = tags.constant.iter().filter(|tag| !tags.resource.iter().any(|t| t.key() == tag.key()));
+    tags.resource.iter().chain(constant).filter(|t| t.key() != "host").map(|t| t.text.clone()).collect()
+}
+
 /// Appends one more rendered tag to the rendered tags of a line.
 pub(super) fn append(dialect: Dialect, tags: &mut String, tag: &str) {
     match dialect {

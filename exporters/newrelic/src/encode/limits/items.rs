@@ -2,7 +2,7 @@
 
 use super::attributes::{self, Metrics};
 use super::{Cx, VALUE_CHARS, cut, metrics, rewrite};
-use crate::encode::{Counts, Options, reason};
+use crate::encode::{Counts, reason};
 use muxbridge_pdata::schema::field;
 use muxbridge_pdata::view::{AnyValue, Event, LogRecord, Span, Status, StatusCode, text};
 use muxbridge_pdata::wire::Field;
@@ -65,13 +65,12 @@ pub(crate) fn error_message<'a>(span: Span<'a>) -> &'a [u8] {
 /// Older names that New Relic's AI pages still query, with the values of the current ones.
 pub(crate) fn ai_copies<'a>(
     span: Span<'a>,
-    options: &Options,
+    wanted: bool,
 ) -> impl Iterator<Item = (&'static str, AnyValue<'a>)> {
     const COPIES: [(&str, &str); 2] = [
         ("gen_ai.provider.name", "gen_ai.system"),
         ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens"),
     ];
-    let wanted = options.ai_monitoring;
     COPIES.into_iter().filter(move |_| wanted).filter_map(move |(from, to)| {
         let value = span.attribute(from.as_bytes())?;
         span.attribute(to.as_bytes()).is_none().then_some((to, value))
@@ -85,7 +84,7 @@ fn span_fits(span: Span<'_>, cx: &Cx) -> bool {
         && short(span.status.message)
         && error_message(span).len() == span.status.message.len()
         && attributes::fits(span.attributes(), &cx.rules(Metrics::None))
-        && ai_copies(span, &cx.options).next().is_none()
+        && ai_copies(span, cx.ai).next().is_none()
         && span.events().all(|event| event_fits(event, cx))
 }
 
@@ -99,8 +98,7 @@ fn fit_span(w: &mut Writer, span: Span<'_>, cx: &Cx, counts: &mut Counts) {
         counts.drop(reason::NO_ID, 1);
         return;
     }
-    let fitted =
-        attributes::fit(span.attributes(), ai_copies(span, &cx.options), &cx.rules(Metrics::None), counts);
+    let fitted = attributes::fit(span.attributes(), ai_copies(span, cx.ai), &cx.rules(Metrics::None), counts);
     // The type may also have come out of a map.
     let message = match error_message(span) {
         [] if span.status.code == StatusCode::Error => fitted.text("error.type"),

@@ -71,6 +71,14 @@ pub(super) fn fit(w: &mut Writer, raw: &[u8], cx: &Cx, counts: &mut Counts) {
     }
 }
 
+/// The times of all points of a metric.
+pub(crate) fn times(metric: Metric<'_>) -> impl Iterator<Item = u64> {
+    data_field(metric.raw()).into_iter().flat_map(points).map(|point| {
+        let time = Fields::new(point.value.as_bytes()).filter(|f| f.number == point::TIME).last();
+        time.map_or(0, |f| f.value.as_u64())
+    })
+}
+
 /// Why no point of the metric can be sent.
 fn refused(metric: &Metric<'_>) -> Option<&'static str> {
     if metric.name.is_empty() {

@@ -230,3 +230,37 @@ fn a_log_body_is_cut_and_reserved_keys_are_renamed() {
     assert_eq!(out.attributes, [text("mm.timestamp", "1"), text("name", "kept")]);
     assert_eq!(counts.adjusted().collect::<Vec<_>>(), [("body_truncated", 1), ("reserved_renamed", 1)]);
 }
+
+/// `service.instance.id` of what is sent for a resource with these attributes.
+fn instance(resource: Vec<KeyValue>, options: &Options) -> Option<String> {
+    let batch = batch_of(resource, vec![span(vec![])]);
+    let out = oracle::decode_traces(&otlp(&batch, options, &mut Counts::default()));
+    let attributes = &out.resource_spans[0].resource.as_ref().unwrap().attributes;
+    let found = attributes.iter().find(|a| a.key == "service.instance.id")?;
+    let Some(Value::StringValue(id)) = found.value.clone()?.value else { panic!() };
+    let native: serde_json::Value =
+        serde_json::from_slice(&trace_api(&batch, options, &mut Counts::default())).unwrap();
+    assert_eq!(native[0]["common"]["attributes"]["service.instance.id"], id.as_str());
+    Some(id)
+}
+
+#[test]
+fn a_service_gets_a_stable_instance_id_if_it_is_known_where_it_runs() {
+    let at = |host: &str| vec![text("service.name", "modelmuxer"), text("host.name", host)];
+    let a = instance(at("a"), &PLAIN).unwrap();
+    assert_eq!(instance(at("a"), &PLAIN).unwrap(), a);
+    assert_ne!(instance(at("b"), &PLAIN).unwrap(), a);
+    // Computed apart from this program, in Python: a new version of this program must not make new instances.
+    assert_eq!(a, "e10e9bf1-8cb7-46ba-b766-b92fec0f341d");
+    let pod = vec![text("service.name", "modelmuxer"), text("host.name", "a"), text("k8s.pod.uid", "u")];
+    assert_ne!(instance(pod, &PLAIN).unwrap(), a);
+    // One id for all would make many gateways look like one.
+    assert_eq!(instance(vec![text("service.name", "modelmuxer")], &PLAIN), None);
+}
+
+#[test]
+fn an_instance_id_of_the_user_fills_the_gap_and_one_of_the_sender_stays() {
+    let options = Options { service_instance_id: Some("gw-1".into()), ..PLAIN };
+    assert_eq!(instance(vec![text("host.name", "a")], &options).unwrap(), "gw-1");
+    assert_eq!(instance(vec![text("service.instance.id", "own")], &options).unwrap(), "own");
+}
