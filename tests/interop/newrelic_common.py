@@ -68,12 +68,13 @@ def process(command, log_path, env=None):
 
 
 @contextlib.contextmanager
-def muxbridge(binary, exporter, processors=()):
-    """A muxbridge with one exporter of kind `newrelic`; yields the URL for OTLP/HTTP.
+def muxbridge(binary, exporter, processors=(), receivers=None):
+    """A muxbridge with one exporter of kind `newrelic`; yields the URL for OTLP/HTTP. More receivers are for metrics.
 
     It is stopped when the block ends, and drains what it holds before.
     """
     port, grpc, admin = free_ports(3)
+    more = receivers or {}
     pipeline = {"receivers": ["otlp"], "processors": list(processors), "exporters": ["newrelic"]}
     config = {
         "receivers": {
@@ -82,11 +83,18 @@ def muxbridge(binary, exporter, processors=()):
                     "http": {"endpoint": f"127.0.0.1:{port}"},
                     "grpc": {"endpoint": f"127.0.0.1:{grpc}"},
                 }
-            }
+            },
+            **more,
         },
         "processors": {name: {} for name in processors},
         "exporters": {"newrelic": dict(exporter, license_key=LICENSE_KEY)},
-        "service": {"pipelines": {signal: pipeline for signal in ("traces", "metrics", "logs")}},
+        "service": {
+            "pipelines": {
+                "traces": pipeline,
+                "metrics": dict(pipeline, receivers=["otlp", *more]),
+                "logs": pipeline,
+            }
+        },
     }
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "muxbridge.yaml")
