@@ -10,11 +10,19 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-/// Names that mean a kind with what it must be told. Nothing is sent, so that a required endpoint or key may be anything.
-fn short_names() -> Vec<(&'static str, &'static str, Value)> {
+/// A name, the kind of exporter that it means, and what that must be told.
+type ShortName = (&'static str, &'static str, Value);
+
+/// Short names. Nothing is sent, so that a required endpoint or key may be anything.
+fn short_names() -> Vec<ShortName> {
     let key = "not-a-key";
     let trace_api =
         |format| json!({ "license_key": key, "mode": "trace_api", "trace_format": format, "region": "us" });
+    let agentless = json!({ "api_key": key, "mode": "agentless" });
+    let models = json!({
+        "api_key": key, "mode": "agentless",
+        "agentless": { "traces": "llm_observability" }, "llm_observability": { "enabled": true },
+    });
     vec![
         ("otlp", "otlphttp", json!({ "endpoint": "http://localhost" })),
         ("otlphttp", "otlphttp", json!({ "endpoint": "http://localhost" })),
@@ -22,7 +30,20 @@ fn short_names() -> Vec<(&'static str, &'static str, Value)> {
         ("newrelic", "newrelic", json!({ "license_key": key })),
         ("newrelic-trace", "newrelic", trace_api("newrelic")),
         ("zipkin", "newrelic", trace_api("zipkin")),
+        ("datadog-series", "datadog", agentless.clone()),
+        ("datadog-logs", "datadog", agentless),
+        ("datadog-llmobs", "datadog", models),
     ]
+}
+
+/// What a short name shows if it is not all that the exporter takes.
+fn part(name: &str) -> Option<&'static [Signal]> {
+    match name {
+        "datadog-series" => Some(&[Signal::Metrics]),
+        "datadog-logs" => Some(&[Signal::Logs]),
+        "datadog-llmobs" => Some(&[Signal::Traces]),
+        _ => None,
+    }
 }
 
 /// The exporter whose requests are shown.
@@ -80,7 +101,8 @@ impl Destination {
             }
             return Err(Failure::new(exit::CONFIG, text));
         };
-        Ok(Destination { name: name.to_owned(), exporter, signals: factory.signals })
+        let signals = part(name).unwrap_or(factory.signals);
+        Ok(Destination { name: name.to_owned(), exporter, signals })
     }
 
     /// The requests for these batches.
