@@ -257,6 +257,49 @@ fn each_api_of_new_relic_gets_its_own_form_of_each_signal() {
     assert!(events.iter().all(|e| e["eventType"] == "LlmChatCompletionSummary"), "{events:?}");
 }
 
+#[test]
+fn each_intake_of_datadog_can_be_shown_by_its_name() {
+    let record = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"1767225600000000000","severityText":"WARN",
+        "traceId":"640cfd8d00000000abcd1234ef567890","spanId":"00f067aa0ba902b7","body":{"stringValue":"slow"}}]}]}]}"#;
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = write(directory.path(), "log.json", record);
+    let (traces, page) = (corpus("scenario/traces.otlp.pb"), corpus("scenario/metrics_prometheus.txt"));
+    let show = |to: &str| {
+        let ran = translate(&["--to", to, &traces, &page, &log]);
+        assert_eq!(ran.code, Some(0), "{to}: {}", ran.notes);
+        assert_eq!(ran.out.lines().count(), ran.json().len(), "{to}: only JSON");
+        assert_eq!(ran.notes.matches("not taken by it").count(), 1, "{to}: {}", ran.notes);
+        ran
+    };
+    // Each shows one signal: the others are said to be left out, and nothing of them is shown.
+    let bodies = show("datadog-series").json();
+    assert_eq!(bodies.len(), 2, "series, and distribution points");
+    let series = bodies[0]["series"].as_array().expect("a list");
+    let errors = series.iter().find(|s| s["metric"] == "modelmuxer.http.requests").expect("requests");
+    assert_eq!(errors["type"], 1);
+    assert!(errors["tags"].as_array().expect("tags").contains(&"service:modelmuxer".into()));
+    let points = bodies[1]["series"].as_array().expect("a list");
+    assert!(points.iter().any(|p| p["metric"] == "http.server.request.duration"));
+    let logs = show("datadog-logs").json();
+    let item = &logs[0][0];
+    assert_eq!((&item["message"], &item["status"]), (&"slow".into(), &"WARN".into()));
+    assert_eq!(item["dd.trace_id"], "12379570969274382480");
+    assert_eq!((logs.len(), logs[0].as_array().map(Vec::len)), (1, Some(1)));
+    let ran = show("datadog-llmobs");
+    let models = ran.json();
+    assert_eq!(models.len(), 1, "one application");
+    let attributes = &models[0]["data"]["attributes"];
+    assert_eq!(attributes["ml_app"], "modelmuxer");
+    let spans = attributes["spans"].as_array().expect("a list");
+    assert!(!spans.is_empty() && spans.len() < 42, "{}", spans.len());
+    assert!(spans.iter().all(|s| s["meta"]["kind"].is_string()));
+    assert!(
+        ran.notes.contains(&format!("left out by it: {} not_of_a_model\n", 42 - spans.len())),
+        "{}",
+        ran.notes
+    );
+}
+
 /// The counters of a recorded page, each reviewed against its line on the page and its row of the table of metrics.
 const COUNTERS: &str = include_str!("translate_command/page_counters.txt");
 

@@ -65,7 +65,7 @@ pub(crate) struct Intakes {
 }
 
 impl Intakes {
-    pub(crate) fn new(config: &Config, spans: Options, cx: &BuildContext) -> Result<Self, BuildError> {
+    pub(crate) fn new(config: &Config, cx: &BuildContext) -> Result<Self, BuildError> {
         debug_assert!(config.mode == Mode::Agentless);
         let agentless = &config.agentless;
         let client = HttpClient::new(&ClientOptions { timeout: config.timeout.0, tls: config.tls.clone() })?;
@@ -88,11 +88,6 @@ impl Intakes {
                 .content(protobuf, deflate)
                 .header(HeaderName::from_static("dd-agent-payload"), HeaderValue::from_static("4.87.0")),
         };
-        let lines = config.metrics.options(lines::Dialect::Dogstatsd, usize::MAX, "");
-        let mut lines = lines;
-        if !config.env.is_empty() {
-            lines.constant_tags.push(("env".to_owned(), config.env.clone()));
-        }
         let reported = HeaderName::from_static("x-datadog-reported-languages");
         let intakes = Intakes {
             series: endpoint(Host::Api, "/api/v2/series", "metrics")?.content(protobuf, gzip),
@@ -111,19 +106,10 @@ impl Intakes {
             to: agentless.distributions,
             trace_intake: agentless.traces,
             llm_enabled: config.llm_observability.enabled,
-            llm_options: LlmOptions {
-                format: Format::Api,
-                ml_app: config.llm_observability.ml_app.clone(),
-                env: config.env.clone(),
-                content: config.content,
-            },
-            log_options: LogOptions {
-                tags: lines.clone(),
-                hostname: config.hostname.clone(),
-                source: config.logs.source.clone(),
-            },
-            lines,
-            spans,
+            llm_options: config.llm_options(Format::Api),
+            log_options: config.log_options(),
+            lines: config.series_options(),
+            spans: config.span_options(),
             progress: Progress::default(),
             tally: Tally::new(cx),
             cx: cx.clone(),
@@ -136,8 +122,10 @@ impl Intakes {
     }
 
     pub(crate) async fn traces(&self, batch: &Batch) -> Result<Delivered, ExportError> {
-        if self.trace_intake == TraceIntake::Otlp {
-            return self.otlp(batch).await;
+        match self.trace_intake {
+            TraceIntake::Otlp => return self.otlp(batch).await,
+            TraceIntake::LlmObservability => return self.models(batch).await,
+            TraceIntake::AgentPayload => {}
         }
         let mut counts = Counts::default();
         let chunks = trace_chunks(batch, &self.spans, &mut counts);
@@ -163,7 +151,7 @@ impl Intakes {
         .await;
         self.remember(batch, sent, &reached)?;
         let delivered = outcome(&reached[..1], payloads.items(0..payloads.len()), counts.omitted())?;
-        self.tally.spans(&counts, &reached);
+        self.tally.spans(&counts, &reached[..1]);
         Ok(delivered)
     }
 
@@ -176,15 +164,34 @@ impl Intakes {
         outcome(&reached, u64::from(items), 0)
     }
 
+    /// Spans of models only.
+    async fn models(&self, batch: &Batch) -> Result<Delivered, ExportError> {
+        let applications = llm_spans(batch, &self.llm_options);
+        let all: u64 = applications.iter().map(|a| a.spans.items(0..a.spans.len())).sum();
+        let others = batch.items() as u64 - all;
+        let mut reached = self.progress.take(batch.otlp(), applications.len());
+        let sent = async {
+            for (application, reached) in applications.iter().zip(&mut reached[..]) {
+                let frame = application.frame(Format::Api);
+                deliver_all(&self.llm, &application.spans, &frame, LLM, reached).await?;
+            }
+            Ok(())
+        }
+        .await;
+        self.remember(batch, sent, &reached)?;
+        let delivered = outcome(&reached, all, others)?;
+        self.tally.dropped("traces", [("not_of_a_model", others)]);
+        self.tally.too_large("traces", &reached);
+        Ok(delivered)
+    }
+
     pub(crate) async fn metrics(&self, batch: &Batch) -> Result<Delivered, ExportError> {
         let mut counts = lines::Counts::default();
         let now = self.cx.clock.unix_nanos();
         let bodies = intake(batch, &self.lines, self.to, &self.spans.hostname, now, &mut counts);
         let mut reached = self.progress.take(batch.otlp(), 2);
         let frame = match self.to {
-            Distributions::Points => {
-                Frame::Json { before: "{\"series\":[".to_owned(), after: "]}".to_owned() }
-            }
+            Distributions::Points => Frame::distribution_points(),
             Distributions::Sketches => Frame::fields(),
         };
         let sent = async {

@@ -7,13 +7,14 @@ pub mod encode;
 mod endpoint;
 mod intake;
 mod local;
+mod options;
+mod preview;
 mod progress;
 mod tally;
 
 pub use config::{
     AgentlessConfig, BodyCompression, Config, LlmConfig, LogsConfig, Mode, Sampling, TraceIntake,
 };
-use encode::{Counts, Options};
 use intake::Intakes;
 use local::Local;
 use muxbridge_core::config::Problems;
@@ -21,8 +22,6 @@ use muxbridge_core::{
     Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind, Needs,
     Preview, Signal, TemporalityNeed,
 };
-use muxbridge_exporter_statsd::encode::{Dialect, Options as LineOptions};
-use muxbridge_exporter_statsd::transport::Endpoint;
 use std::collections::BTreeMap;
 
 /// What the registry lists.
@@ -54,52 +53,16 @@ impl ExporterKind for Datadog {
     }
 
     fn preview(config: &Config, batches: &[Batch]) -> Option<Preview> {
-        let (lines, options) = (line_options(config, String::new).ok()?, trace_options(config));
-        let mut preview = Preview::default();
-        for batch in batches {
-            let mut counts = Counts::default();
-            for payload in encode::traces(batch, &options, &mut counts) {
-                preview.line(&encode::to_json(&payload.body)?);
-            }
-            preview.dropped(counts.dropped());
-            preview.adjusted(counts.adjusted());
-            muxbridge_exporter_statsd::preview_lines(&lines, std::slice::from_ref(batch), &mut preview);
-        }
-        Some(preview)
+        preview::preview(config, batches)
     }
 
     fn build(config: Config, cx: &BuildContext) -> Result<DatadogExporter, BuildError> {
-        let spans = trace_options(&config);
         let way = match config.mode {
-            Mode::Agent => Way::Agent(Box::new(Local::new(config, spans, cx)?)),
-            Mode::Agentless => Way::Agentless(Box::new(Intakes::new(&config, spans, cx)?)),
+            Mode::Agent => Way::Agent(Box::new(Local::new(config, cx)?)),
+            Mode::Agentless => Way::Agentless(Box::new(Intakes::new(&config, cx)?)),
         };
         Ok(DatadogExporter { way })
     }
-}
-
-fn trace_options(config: &Config) -> Options {
-    Options {
-        operation_name: config.operation_name,
-        env: config.env.clone(),
-        hostname: config.hostname.clone(),
-        max_payload: config.max_payload_size,
-        content: config.content,
-        ..Options::default()
-    }
-}
-
-/// How metrics become lines for an Agent.
-fn line_options(config: &Config, cgroup: impl FnOnce() -> String) -> Result<LineOptions, String> {
-    let endpoint = Endpoint::parse(&config.dogstatsd_url)?;
-    let max_packet = config.max_packet_size.unwrap_or(endpoint.default_packet_size());
-    let container = config.metrics.container(cgroup);
-    let mut lines = config.metrics.options(Dialect::Dogstatsd, max_packet, &container);
-    if !config.env.is_empty() {
-        // Tags of the points and of the resource come first, so that this is what it says: a default.
-        lines.constant_tags.push(("env".to_owned(), config.env.clone()));
-    }
-    Ok(lines)
 }
 
 enum Way {

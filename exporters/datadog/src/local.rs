@@ -8,7 +8,6 @@ use crate::encode::marked::marked;
 use crate::encode::parts::{Frame, Limit, Parts};
 use crate::encode::stats::{Context, client_stats};
 use crate::encode::{Counts, Options, trace_chunks};
-use crate::line_options;
 use crate::progress::{Kinds, Progress};
 use crate::tally::Tally;
 use muxbridge_core::{Batch, BuildContext, BuildError, Delivered, ExportError, Exporter};
@@ -34,23 +33,18 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    pub(crate) fn new(config: Config, options: Options, cx: &BuildContext) -> Result<Self, BuildError> {
+    pub(crate) fn new(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
         let endpoint = Endpoint::parse(&config.dogstatsd_url).map_err(BuildError::new)?;
         let transport = Transport::connect(&endpoint, config.queue_size, config.resolve_interval.0, cx)?;
         let entity = config.metrics.container(own_cgroup);
-        let lines = line_options(&config, own_cgroup).map_err(BuildError::new)?;
+        let lines = config.line_options(own_cgroup).map_err(BuildError::new)?;
         let origin = Origin { entity, external_data: config.metrics.external_data.clone() };
-        let llm = config.llm_observability.enabled.then(|| LlmOptions {
-            format: Format::Library,
-            ml_app: config.llm_observability.ml_app.clone(),
-            env: config.env.clone(),
-            content: config.content,
-        });
+        let llm = config.llm_observability.enabled.then(|| config.llm_options(Format::Library));
         Ok(Local {
             metrics: StatsdExporter::new(lines.clone(), transport, config.metrics.client_telemetry, cx),
             lines,
             agent: Agent::new(&config.trace_agent_url, config.timeout.0, config.discovery, &origin, cx)?,
-            options,
+            options: config.span_options(),
             client_stats: config.client_stats,
             obey_rates: config.sampling == Sampling::AgentRates,
             llm,
@@ -97,7 +91,7 @@ impl Local {
         }
         let delivered = outcome(&reached[..1], chunks.items(0..chunks.len()), counts.omitted())?;
         // Counted only now: a batch that is tried again must not count twice.
-        self.tally.spans(&counts, &reached);
+        self.tally.spans(&counts, &reached[..1]);
         Ok(delivered)
     }
 

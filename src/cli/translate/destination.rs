@@ -18,6 +18,11 @@ fn short_names() -> Vec<ShortName> {
     // Only the format: without the metrics that the exporter derives from spans.
     let trace_api = |format| json!({ "license_key": key, "mode": "trace_api", "trace_format": format, "region": "us", "apm_metrics": "never" });
     let native = |llm_events: bool| json!({ "license_key": key, "mode": "native", "region": "us", "apm_metrics": "never", "llm_events": llm_events });
+    let agentless = json!({ "api_key": key, "mode": "agentless" });
+    let models = json!({
+        "api_key": key, "mode": "agentless",
+        "agentless": { "traces": "llm_observability" }, "llm_observability": { "enabled": true },
+    });
     let all = |name, kind, options| ShortName { name, kind, options, signals: &Signal::ALL };
     let of = |name, kind, options, signals| ShortName { name, kind, options, signals };
     vec![
@@ -31,6 +36,9 @@ fn short_names() -> Vec<ShortName> {
         of("newrelic-log", "newrelic", native(false), &[Logs]),
         of("newrelic-event", "newrelic", native(true), &[Traces, Logs]),
         all("zipkin", "newrelic", trace_api("zipkin")),
+        of("datadog-series", "datadog", agentless.clone(), &[Metrics]),
+        of("datadog-logs", "datadog", agentless, &[Logs]),
+        of("datadog-llmobs", "datadog", models, &[Traces]),
     ]
 }
 

@@ -17,6 +17,8 @@ pub enum TraceIntake {
     Otlp,
     /// `/api/v0.2/traces` and `/api/v0.2/stats`, as Agents do. Not a public API.
     AgentPayload,
+    /// Only spans of models, to the public span API of LLM Observability; other spans are left out.
+    LlmObservability,
 }
 
 /// How bodies are compressed.
@@ -128,6 +130,16 @@ impl AgentlessConfig {
             }
             if config.operation_name != OperationName::default() {
                 let text = "agent_payload would heed operation_name; the OTLP intake names operations itself";
+                problems.add("traces", text);
+            }
+        }
+        if self.traces == TraceIntake::LlmObservability {
+            if !config.llm_observability.enabled {
+                let text = "llm_observability sends nothing unless llm_observability.enabled is true";
+                problems.add("traces", text);
+            }
+            if config.operation_name != OperationName::default() {
+                let text = "operation_name does nothing where only spans of models are sent";
                 problems.add("traces", text);
             }
         }

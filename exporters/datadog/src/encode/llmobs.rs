@@ -109,7 +109,7 @@ pub fn llm_spans(batch: &Batch, options: &LlmOptions) -> Vec<Application> {
             applications.push(Application { ml_app, spans: Parts::default() });
             applications.len() - 1
         });
-        applications[at].spans.push(json.as_bytes(), 0);
+        applications[at].spans.push(json.as_bytes(), 1);
     }
     applications
 }

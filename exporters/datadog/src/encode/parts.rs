@@ -132,6 +132,11 @@ impl Frame {
         Frame::Fields { before: Vec::new(), after: Vec::new() }
     }
 
+    /// The JSON of distribution points.
+    pub fn distribution_points() -> Frame {
+        Frame::Json { before: "{\"series\":[".to_owned(), after: "]}".to_owned() }
+    }
+
     /// A JSON list.
     pub fn json_list() -> Frame {
         Frame::Json { before: "[".to_owned(), after: "]".to_owned() }
