@@ -13,6 +13,7 @@ mod it {
     mod examples;
     mod malformed;
     mod newrelic_command;
+    mod own_spans;
     mod program;
     mod prometheus_page;
     mod prometheus_roundtrip;
