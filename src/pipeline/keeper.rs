@@ -1,4 +1,4 @@
-//! The thread that looks after the logs: cursors, what has expired, the state of deltas.
+//! The thread that looks after the logs: cursors, and what has expired.
 
 use super::entry::Chain;
 use super::journal::Journal;
