@@ -180,11 +180,11 @@ impl Graph {
         }
         let keeper = kept.map(Keeper::start).transpose()?;
         let mut threads = Vec::new();
-        for (number, (worker, deliveries)) in workers.into_iter().zip(tasks).enumerate() {
+        for (number, (worker, tasks)) in workers.into_iter().zip(tasks).enumerate() {
             let (intake, flushed, delivered) = (intake.clone(), flushed_in.clone(), delivered_in.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || worker.run(deliveries, intake, &flushed, &delivered))
+                .spawn(move || worker.run(tasks, deliveries, intake, &flushed, &delivered))
                 .map_err(|e| BuildError::new(format!("cannot start a thread: {e}")))?;
             threads.push(thread);
         }
@@ -205,7 +205,8 @@ impl Graph {
 impl Worker {
     fn run(
         self,
-        deliveries: Vec<Delivery>,
+        tasks: Vec<Delivery>,
+        deliveries: usize,
         intake: Stop,
         flushed: &watch::Sender<usize>,
         delivered: &watch::Sender<usize>,
@@ -213,7 +214,7 @@ impl Worker {
         let Worker { runtime, chains, receivers } = self;
         runtime.block_on(async move {
             let mut sending = tokio::task::JoinSet::new();
-            for delivery in deliveries {
+            for delivery in tasks {
                 sending.spawn(delivery.run());
             }
             let mut receiving = tokio::task::JoinSet::new();
@@ -244,6 +245,9 @@ impl Worker {
             while sending.join_next().await.is_some() {
                 delivered.send_modify(|n| *n += 1);
             }
+            // A connection lives on the runtime that opened it and serves the deliveries of all workers: one that ended
+            // earlier would break requests of the others, which are then sent twice.
+            let _ = delivered.subscribe().wait_for(|n| *n >= deliveries).await;
         });
     }
 }
