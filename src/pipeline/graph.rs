@@ -182,9 +182,10 @@ impl Graph {
         let mut threads = Vec::new();
         for (number, (worker, tasks)) in workers.into_iter().zip(tasks).enumerate() {
             let (intake, flushed, delivered) = (intake.clone(), flushed_in.clone(), delivered_in.clone());
+            let abandoned = abandon.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || worker.run(tasks, deliveries, intake, &flushed, &delivered))
+                .spawn(move || worker.run(tasks, deliveries, intake, &abandoned, &flushed, &delivered))
                 .map_err(|e| BuildError::new(format!("cannot start a thread: {e}")))?;
             threads.push(thread);
         }
@@ -208,6 +209,7 @@ impl Worker {
         tasks: Vec<Delivery>,
         deliveries: usize,
         intake: Stop,
+        abandon: &Stop,
         flushed: &watch::Sender<usize>,
         delivered: &watch::Sender<usize>,
     ) {
@@ -247,7 +249,11 @@ impl Worker {
             }
             // A connection lives on the runtime that opened it and serves the deliveries of all workers: one that ended
             // earlier would break requests of the others, which are then sent twice.
-            let _ = delivered.subscribe().wait_for(|n| *n >= deliveries).await;
+            let mut all = delivered.subscribe();
+            tokio::select! {
+                _ = all.wait_for(|n| *n >= deliveries) => {}
+                () = abandon.wait() => {}
+            }
         });
     }
 }
