@@ -13,6 +13,7 @@ pub(crate) mod graph;
 pub(crate) mod journal;
 mod keeper;
 mod lane;
+mod room;
 pub(crate) mod settings;
 mod tail;
 pub(crate) mod tap;

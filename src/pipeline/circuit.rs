@@ -62,6 +62,11 @@ impl Circuit {
         }
     }
 
+    /// Whether sending failed last.
+    pub(crate) fn is_open(&self) -> bool {
+        self.lock().open_until.is_some()
+    }
+
     /// How often sending has failed since it last worked.
     pub(crate) fn failures(&self) -> u32 {
         self.lock().failures

@@ -122,6 +122,7 @@ impl Delivery {
             };
             permit.failed(self.delay(self.lane.circuit.failures(), after, random));
             self.health.failed(&self.id, &error);
+            self.lane.failed();
             let limit = self.retry.max_elapsed_time.0;
             // Its own delay besides that of the circuit, so that a batch that alone makes the destination fail does not
             // hold back the others for longer each time.

@@ -3,7 +3,8 @@
 use super::journal::Journal;
 use super::journal::ledger::{Ledger, Target};
 use super::journal::record;
-use super::lane::Destination;
+use super::lane::{Destination, Lane};
+use super::room::PATIENCE;
 use super::tap::Tap;
 use muxbridge_core::{Batch, BoxFuture, Consumer, Holding, Processor, Refused, Signal};
 use muxbridge_seglog::Position;
@@ -35,9 +36,13 @@ pub(crate) struct Durable {
 pub(crate) type Appends = Vec<oneshot::Receiver<bool>>;
 
 impl Chain {
+    fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
+        self.destinations.iter().filter_map(|d| d.lane(self.signal))
+    }
+
     /// Whether no destination has room for this signal.
     fn is_full(&self) -> bool {
-        self.destinations.iter().filter_map(|d| d.lane(self.signal)).all(|lane| lane.is_full())
+        self.lanes().all(|lane| lane.is_full())
     }
 
     /// Whether it cannot be stored now.
@@ -170,21 +175,42 @@ pub(crate) struct Entry {
 /// What a receiver is told when there is no room.
 const BUSY: Refused = Refused::Busy { retry_after: Duration::from_secs(5) };
 
-impl Consumer for Entry {
-    fn consume(&self, batch: Batch) -> BoxFuture<'_, Result<(), Refused>> {
-        let mut takers = self.chains.iter().filter(|c| c.signal == batch.signal()).peekable();
-        let result = if takers.peek().is_none() {
-            Err(Refused::NotConfigured)
-        } else if takers.clone().all(|chain| chain.is_full()) || takers.clone().any(|chain| chain.is_stuck())
-        {
+impl Entry {
+    fn takers(&self, signal: Signal) -> impl Iterator<Item = &Arc<Chain>> + Clone {
+        self.chains.iter().filter(move |c| c.signal == signal)
+    }
+
+    /// What must be stored before the batch may be acknowledged.
+    fn take(&self, batch: &Batch) -> Result<Appends, Refused> {
+        let mut takers = self.takers(batch.signal());
+        if takers.clone().all(|chain| chain.is_full()) || takers.any(|chain| chain.is_stuck()) {
             // One destination that is down must not stop the others, so that only a bridge with no room at all
             // refuses; a destination without room counts what it misses.
-            Err(BUSY)
-        } else {
-            let now = tokio::time::Instant::now().into_std();
-            Ok(takers.flat_map(|chain| chain.process(batch.clone(), now)).collect::<Appends>())
-        };
-        match result {
+            return Err(BUSY);
+        }
+        let now = tokio::time::Instant::now().into_std();
+        Ok(self.takers(batch.signal()).flat_map(|chain| chain.process(batch.clone(), now)).collect())
+    }
+
+    async fn take_when_there_is_room(&self, batch: Batch) -> Result<(), Refused> {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        for lane in self.takers(batch.signal()).flat_map(|chain| chain.lanes()) {
+            lane.wait_for_room(until).await;
+        }
+        if stored(self.take(&batch)?).await { Ok(()) } else { Err(BUSY) }
+    }
+}
+
+impl Consumer for Entry {
+    fn consume(&self, batch: Batch) -> BoxFuture<'_, Result<(), Refused>> {
+        let mut takers = self.takers(batch.signal());
+        if takers.clone().next().is_none() {
+            return Box::pin(std::future::ready(Err(Refused::NotConfigured)));
+        }
+        if takers.any(|chain| chain.lanes().any(|lane| lane.holds_back())) {
+            return Box::pin(self.take_when_there_is_room(batch));
+        }
+        match self.take(&batch) {
             Ok(appends) if appends.is_empty() => Box::pin(std::future::ready(Ok(()))),
             Ok(appends) => Box::pin(async move { if stored(appends).await { Ok(()) } else { Err(BUSY) } }),
             Err(refused) => Box::pin(std::future::ready(Err(refused))),

@@ -2,6 +2,7 @@
 
 use super::circuit::Circuit;
 use super::delivery::Health;
+use super::room::{self, Room};
 use super::settings::{SendingQueue, Sizer};
 use super::tail::{Claim, Tail};
 use muxbridge_core::{Batch, Counter, Counters, Needs, Signal, TemporalityNeed, names};
@@ -38,6 +39,7 @@ pub(crate) struct Lane {
     pub(crate) counts: LaneCounts,
     /// One destination may limit one signal and take another, so that each lane has its own.
     pub(crate) circuit: Circuit,
+    room: Room,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -134,6 +136,7 @@ impl Lane {
             settings,
             counts: LaneCounts::new(counters, id, signal),
             circuit: Circuit::default(),
+            room: Room::default(),
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
                 tail: None,
@@ -203,15 +206,44 @@ impl Lane {
     /// Whether another batch would find no room.
     pub(crate) fn is_full(&self) -> bool {
         let state = self.lock();
-        if let Some(tail) = &state.tail {
-            return state.closed || tail.is_full();
+        match &state.tail {
+            Some(tail) => state.closed || tail.is_full(),
+            None => state.closed || self.is_beyond(&state, 1),
         }
+    }
+
+    /// Whether what waits in memory takes at least this part of the room: 1 is all of it, 4 a quarter.
+    fn is_beyond(&self, state: &State, part: usize) -> bool {
         let size = match self.settings.sizer {
             Sizer::Requests => state.waiting.len(),
             Sizer::Items => state.items,
             Sizer::Bytes => state.bytes,
         };
-        state.closed || size >= self.settings.queue_size || state.bytes >= self.settings.max_size_mib << 20
+        size >= self.settings.queue_size.div_ceil(part)
+            || state.bytes >= (self.settings.max_size_mib << 20).div_ceil(part)
+    }
+
+    /// Whether a sender is to wait before it hands over more: the queue in memory fills up although the destination
+    /// takes what it is sent.
+    pub(crate) fn holds_back(&self) -> bool {
+        let state = self.lock();
+        // Less than makes one request is not under way: it waits for more, not for the destination.
+        let crowded = state.tail.is_none()
+            && !state.closed
+            && state.items >= self.settings.batch.min_size
+            && self.is_beyond(&state, room::PART);
+        drop(state);
+        self.room.is_worth_waiting(crowded, &self.circuit)
+    }
+
+    /// Waits until [`Lane::holds_back`] says no, at most until `until`.
+    pub(crate) async fn wait_for_room(&self, until: tokio::time::Instant) {
+        self.room.wait(until, || self.holds_back(), || self.counts.sent.get()).await;
+    }
+
+    /// A request failed: those who wait for room look again.
+    pub(crate) fn failed(&self) {
+        self.room.look_again();
     }
 
     /// Queues a batch in memory, or drops and counts it if there is no room.
@@ -221,12 +253,13 @@ impl Lane {
             return;
         }
         self.counts.enqueued.add(items);
-        if self.is_full() {
-            let reason = if self.lock().closed { "shutdown" } else { "queue_full" };
+        let mut state = self.lock();
+        if state.closed || self.is_beyond(&state, 1) {
+            let reason = if state.closed { "shutdown" } else { "queue_full" };
             return self.counts.dropped(reason, items);
         }
+        // Under the lock: what is taken at once must have been counted before.
         self.counts.queued.add(items);
-        let mut state = self.lock();
         state.items += batch.items();
         state.bytes += batch.otlp().len();
         state.waiting.push_back((batch, now, 0));
@@ -321,6 +354,7 @@ impl Lane {
         }
         state.items -= items;
         state.bytes -= bytes;
+        self.room.freed();
         let batch = join(group)?;
         let Some(delta) = &mut state.delta else { return Some(Taken { batch, claim }) };
         let mut stats = DeltaStats::default();

@@ -45,7 +45,7 @@ impl DynExporter for Scripted {
 }
 
 /// A batch of empty spans.
-fn spans(count: usize) -> Batch {
+pub(crate) fn spans(count: usize) -> Batch {
     let mut w = Writer::new();
     w.message(1, |w| {
         w.message(2, |w| {

@@ -1,0 +1,69 @@
+//! Holds an acknowledgement back for a moment while a queue in memory fills up and its destination takes what it gets.
+//! See docs/adr/0010-held-acknowledgements.md.
+
+use super::circuit::Circuit;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+/// Senders wait when the queue is filled to one part in so many. The rest of it is for a destination that is down, and for
+/// what processors let out later.
+pub(crate) const PART: usize = 4;
+/// How long an acknowledgement is held back at most. Senders of OTLP wait ten seconds for one.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Those who wait for room in one queue.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    freed: Notify,
+    /// Somebody waited in vain: nobody waits again before there has been room.
+    given_up: AtomicBool,
+}
+
+impl Room {
+    /// Whether waiting makes sense: never for a destination that is down, and not again for one that took nothing while
+    /// somebody waited. Both would hold back other destinations.
+    pub(crate) fn is_worth_waiting(&self, crowded: bool, circuit: &Circuit) -> bool {
+        if !crowded {
+            self.given_up.store(false, Ordering::Relaxed);
+        }
+        crowded && !self.given_up.load(Ordering::Relaxed) && !circuit.is_open()
+    }
+
+    /// Waits while `crowded`, at most until `until`; `sent` tells whether the destination takes anything.
+    pub(crate) async fn wait(&self, until: Instant, crowded: impl Fn() -> bool, sent: impl Fn() -> u64) {
+        let before = sent();
+        loop {
+            // Before the look, so that a change between the two is not missed.
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
+            if !crowded() {
+                // The next one in line finds out for itself whether there is room for it, too.
+                self.freed.notify_one();
+                return;
+            }
+            if timeout_at(until, freed).await.is_err() {
+                if sent() == before {
+                    self.given_up.store(true, Ordering::Relaxed);
+                    self.look_again();
+                }
+                return;
+            }
+        }
+    }
+
+    /// Something was taken from the queue.
+    pub(crate) fn freed(&self) {
+        self.freed.notify_one();
+    }
+
+    /// Waiting may have become useless.
+    pub(crate) fn look_again(&self) {
+        self.freed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests;
