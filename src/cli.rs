@@ -140,13 +140,18 @@ pub(crate) fn load(path: &Path, registry: &Registry) -> Result<Config, Failure> 
 }
 
 fn failure(what: impl Display, problems: Problems) -> Failure {
+    Failure::new(exit::CONFIG, failure_text(what, problems))
+}
+
+/// One line for each problem, below one that counts them.
+pub(crate) fn failure_text(what: impl Display, problems: Problems) -> String {
     let count = problems.len();
     let mut text = format!("{what}: {count} {}\n", if count == 1 { "problem" } else { "problems" });
     for problem in problems.into_vec() {
         let place = if problem.path.is_empty() { String::new() } else { format!("{}: ", problem.path) };
         text.push_str(&format!("  {place}{}\n", problem.problem));
     }
-    Failure::new(exit::CONFIG, text)
+    text
 }
 
 /// `--config FILE`.

@@ -10,6 +10,7 @@ mod it {
     mod allocations;
     mod demo;
     mod durable;
+    mod embed;
     mod examples;
     mod malformed;
     mod newrelic_command;
