@@ -1,6 +1,6 @@
 //! One walk over a request that checks every level, so that views need no error paths.
 
-use crate::schema::{Field as SchemaField, Kind, Message};
+use crate::schema::{Field as SchemaField, KEY_VALUE, Kind, Message};
 use crate::wire::{Fields, Problem, Value, WireError, read_varint};
 use crate::{Signal, schema::field};
 
@@ -82,6 +82,9 @@ impl Walk {
             };
             let Some(known) = message.field(found.number) else { continue };
             match (known.kind, found.value) {
+                // Three in four fields are attributes or inside of one.
+                (Kind::Message(inner), Value::Bytes(b))
+                    if std::ptr::eq(inner, &KEY_VALUE) && depth > 2 && is_plain_attribute(b) => {}
                 (Kind::Message(inner), Value::Bytes(b)) => self.message(inner, b, depth - 1)?,
                 (_, value) => {
                     if let Err(problem) = scalar(known, value) {
@@ -125,13 +128,40 @@ fn scalar(known: &SchemaField, value: Value<'_>) -> Result<(), Problem> {
     }
 }
 
+/// Whether a `KeyValue` is valid and looks as nearly all do: a key, then a string, boolean, integer or double, each
+/// shorter than 128 bytes and without fields that the schema does not know. What looks otherwise takes the general way,
+/// which costs three times as much: a message inside a message, four fields, two strings.
+#[inline]
+fn is_plain_attribute(bytes: &[u8]) -> bool {
+    const SHORT: u8 = 0x80;
+    let [0x0a, key_length @ 0..SHORT, rest @ ..] = bytes else { return false };
+    let Some((key, [0x12, length @ 0..SHORT, value @ ..])) = rest.split_at_checked(usize::from(*key_length))
+    else {
+        return false;
+    };
+    if usize::from(*length) != value.len() {
+        return false;
+    }
+    match value {
+        // Tags and lengths are below 128, too, so that one look at everything is enough.
+        [0x0a, length @ 0..SHORT, text @ ..] => usize::from(*length) == text.len() && is_ascii(bytes),
+        [0x10, 0..SHORT] | [0x21, _, _, _, _, _, _, _, _] => is_ascii(key),
+        // The tenth byte of a varint has rules of its own.
+        [0x18, more @ .., 0..SHORT] => more.len() < 9 && more.iter().all(|b| *b >= SHORT) && is_ascii(key),
+        _ => false,
+    }
+}
+
 /// Eight bytes at a time: most strings are short and ASCII, and the general check costs three times as much for them.
 #[inline(always)]
 fn is_ascii(bytes: &[u8]) -> bool {
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    let (words, rest) = bytes.as_chunks::<8>();
-    let high = words.iter().fold(0, |high, word| high | u64::from_le_bytes(*word));
-    rest.iter().fold(0, |high, byte| high | byte) < 0x80 && high & HIGH == 0
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().fold(0, |high, byte| high | byte) < 0x80;
+    };
+    // The last word overlaps the one before, which is cheaper than the odd bytes one by one.
+    let words = bytes.as_chunks::<8>().0.iter().chain([last]);
+    words.fold(0, |high, word| high | u64::from_le_bytes(*word)) & HIGH == 0
 }
 
 fn packed_varints(mut bytes: &[u8]) -> Result<(), Problem> {
@@ -140,4 +170,41 @@ fn packed_varints(mut bytes: &[u8]) -> Result<(), Problem> {
         bytes = &bytes[width..];
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AnyValue, Writer};
+
+    #[test]
+    fn what_passes_as_a_plain_attribute_is_valid_whichever_byte_changes() {
+        let walk = Walk { base: 0 };
+        let (mut plain, mut valid) = (0, 0);
+        for value in [
+            AnyValue::string("some text of sixteen"),
+            AnyValue::string(""),
+            AnyValue::Bool(true),
+            AnyValue::Int(-1),
+            AnyValue::Int(300),
+            AnyValue::Double(0.25),
+            AnyValue::Bytes(b"\xff"),
+        ] {
+            let mut w = Writer::new();
+            w.attribute(1, b"a.key", value);
+            let body = &w.as_slice()[2..];
+            for (at, byte) in (0..body.len()).flat_map(|at| (0..=255).map(move |byte| (at, byte))) {
+                let mut body = body.to_vec();
+                body[at] = byte;
+                for length in [body.len(), at] {
+                    let general = walk.message(&KEY_VALUE, &body[..length], MAX_DEPTH).is_ok();
+                    let fast = is_plain_attribute(&body[..length]);
+                    assert!(general || !fast, "{:x?}", &body[..length]);
+                    valid += usize::from(general);
+                    plain += usize::from(fast);
+                }
+            }
+        }
+        assert!(plain > 5_000 && valid > plain, "{plain} of {valid}");
+    }
 }

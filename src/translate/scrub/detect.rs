@@ -5,8 +5,7 @@
 
 use super::prefilter::places;
 use super::{Kind, SCRUBBED};
-use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
-use memchr::memmem::Finder;
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use std::sync::LazyLock;
 
 /// One credential in a text.
@@ -131,9 +130,6 @@ static SCAN: LazyLock<AhoCorasick> = LazyLock::new(|| {
         .expect("constant patterns")
 });
 
-/// What the userinfo of a URL begins with.
-static SCHEME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("://"));
-
 /// How close together suspects are expected, so that their list takes an eighth of the request.
 const BYTES_PER_SUSPECT: usize = 64;
 
@@ -147,20 +143,36 @@ pub(super) fn suspicious(request: &[u8]) -> Vec<usize> {
         }
         offsets.push(offset);
     };
-    // Requests are full of URLs, and few of them name a user: they are not worth a full scan.
-    for start in SCHEME.find_iter(request) {
-        if userinfo(&request[start + 3..]).is_some() {
+    // Parameters of URLs are not worth a place in the vector search: `=` finds them, and few of them are suspects.
+    memchr::memchr_iter(b'=', request).filter_map(|at| parameter(&request[..=at])).for_each(&mut suspect);
+    let mut check = |anchor: usize, start: usize, end: usize| {
+        if possible(ANCHORS[anchor], request, start, end) {
             suspect(start);
         }
-    }
-    places(request, |range| {
-        SCAN.find_overlapping_iter(Input::new(request).range(range))
-            .filter(|m| possible(ANCHORS[m.pattern().as_usize()], request, m.start(), m.end()))
-            .for_each(|m| suspect(m.start()));
+    };
+    let searched = places(request, |anchor, start| {
+        let end = start + ANCHORS[anchor].0.len();
+        if request.get(start..end).is_some_and(|text| text.eq_ignore_ascii_case(ANCHORS[anchor].0.as_bytes()))
+        {
+            check(anchor, start, end);
+        }
     });
+    if !searched {
+        SCAN.find_overlapping_iter(request).for_each(|m| check(m.pattern().as_usize(), m.start(), m.end()));
+    }
     offsets.sort_unstable();
     offsets.dedup();
     offsets
+}
+
+/// Where the parameter begins that `text`, which ends in `=`, ends with, if it is one of the anchors.
+fn parameter(text: &[u8]) -> Option<usize> {
+    let rows = ANCHORS.iter().filter(|(_, rule)| matches!(rule, Rule::Query));
+    let starts = rows.filter_map(|(anchor, _)| {
+        let start = text.len().checked_sub(anchor.len())?;
+        text[start..].eq_ignore_ascii_case(anchor.as_bytes()).then_some(start)
+    });
+    starts.into_iter().find(|start| is_query_separator(text, *start))
 }
 
 /// All credentials of one text, ascending and apart from each other.
