@@ -4,7 +4,7 @@
 //! on the core that read it until it is queued for its destinations.
 //!
 //! With a data directory the queues are in logs on the disk, and an acknowledgement waits for them: `journal` has the logs,
-//! `tail` the place of one destination in one.
+//! `tail` the place of one destination in one, `sums` what deltas are made from.
 
 mod circuit;
 mod delivery;
@@ -15,6 +15,7 @@ mod keeper;
 mod lane;
 mod room;
 pub(crate) mod settings;
+mod sums;
 mod tail;
 pub(crate) mod tap;
 

@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments, registry: &Registry) -> Result<(), Fail
     let mut notes = Notes::default();
     notes.read(&batches);
     let (translated, without_pipeline) = chains.run(batches);
-    let outcome = destination.show(translated, now)?;
+    let outcome = destination.show(translated)?;
     print(&if arguments.explain { explanation.take() } else { outcome.preview.text.clone() })?;
     notes.counted(&counters);
     notes.sent(&arguments.to, &outcome, &without_pipeline);

@@ -344,7 +344,8 @@ fn follow<'b>(
             if let Some(outbound) = journal.outbound(lane.signal).filter(|_| !own.is_empty()) {
                 let tail = Tail::new(outbound, id, own)
                     .map_err(|e| BuildError::new(format!("exporters.{id}: {e}")))?;
-                lane.follow(tail);
+                lane.follow(id, tail, journal)
+                    .map_err(|e| BuildError::new(format!("exporters.{id}: {e}")))?;
                 all.push(lane.clone());
             }
         }

@@ -7,12 +7,14 @@ pub(crate) mod record;
 mod replay;
 
 use super::lane::Lane;
+use super::sums::SumsFile;
+use super::tail::is_second;
 use ledger::Ledger;
 use muxbridge_core::{BuildError, Counter, Counters, Signal, names};
 use muxbridge_seglog::{Append, Durability, Error, Log, Options, Position, Start, vfs::Vfs};
 use place::Place;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -27,6 +29,9 @@ const SEGMENTS: u64 = 16;
 pub(crate) struct Journal {
     outbound: BTreeMap<Signal, Arc<Outbound>>,
     pub(crate) intake: Stored,
+    /// For what stands beside the logs.
+    vfs: Arc<dyn Vfs>,
+    directory: PathBuf,
     /// The last run could not be taken up as a whole: its batches stay for the next start.
     incomplete: AtomicBool,
 }
@@ -72,6 +77,10 @@ impl Stored {
         Ok(Stored { log, max_bytes, segment_bytes, failed, name })
     }
 
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
     /// Whether more could make the budget expire what no destination has had yet.
     pub(crate) fn is_nearly_full(&self) -> bool {
         let waiting = (self.log.pending_bytes() as u64).saturating_add(2 * self.segment_bytes);
@@ -110,7 +119,21 @@ impl Journal {
             let stored = open(&format!("outbound/{signal}"), signal.as_str())?;
             outbound.insert(*signal, Arc::new(Outbound { stored, lanes: OnceLock::new() }));
         }
-        Ok(Journal { outbound, intake, incomplete: AtomicBool::new(false) })
+        Ok(Journal {
+            outbound,
+            intake,
+            vfs: Arc::clone(vfs),
+            directory: place.directory.clone(),
+            incomplete: AtomicBool::new(false),
+        })
+    }
+
+    /// Where the sums of a destination are stored.
+    ///
+    /// # Errors
+    /// There can be no directory for them.
+    pub(crate) fn sums_file(&self, id: &str) -> Result<SumsFile, Error> {
+        SumsFile::open(&self.vfs, &self.directory.join("sums"), id)
     }
 
     pub(crate) fn outbound(&self, signal: Signal) -> Option<&Arc<Outbound>> {
@@ -153,6 +176,7 @@ impl Outbound {
             }
             let (cursor, items) = (&status.name, status.backlog_items);
             match self.stored.log.remove_cursor(cursor) {
+                Ok(()) if is_second(cursor) => {}
                 Ok(()) => tracing::warn!(
                     cursor,
                     signal = self.stored.name,

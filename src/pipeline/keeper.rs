@@ -55,7 +55,7 @@ impl Kept {
     pub(crate) fn once(&self) {
         let ledgers = self.chains.iter().filter_map(|chain| chain.durable.as_ref());
         self.journal.advance_intake(ledgers.map(|durable| &durable.ledger));
-        self.lanes.iter().for_each(|lane| lane.upkeep());
+        self.lanes.iter().for_each(|lane| lane.upkeep(false));
     }
 
     fn finish(&self) {
@@ -64,6 +64,7 @@ impl Kept {
         self.chains.iter().for_each(|chain| chain.settle());
         self.chains.iter().for_each(|chain| chain.settle());
         self.once();
+        self.lanes.iter().for_each(|lane| lane.upkeep(true));
         self.journal.store();
     }
 }

@@ -3,10 +3,13 @@
 use super::circuit::Circuit;
 use super::delivery::Health;
 use super::room::{self, Room};
+use super::journal::Journal;
 use super::settings::{SendingQueue, Sizer};
-use super::tail::{Claim, Tail};
+use super::sums::{Sums, SumsFile};
+use super::tail::{Claim, Next, Tail};
 use muxbridge_core::{Batch, Counter, Counters, Needs, Signal, TemporalityNeed, names};
 use muxbridge_kit::delta::{DeltaState, DeltaStats};
+use muxbridge_seglog::Error;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -42,6 +45,10 @@ pub(crate) struct Lane {
     room: Room,
     state: Mutex<State>,
     changed: Notify,
+    /// Times in memory are counted from here.
+    began: Instant,
+    /// Where its sums are stored. Where both are held, this lock was taken first.
+    sums_file: Mutex<Option<SumsFile>>,
 }
 
 /// The counters of one lane. `enqueued = sent + dropped + omitted + queued` at every moment.
@@ -87,6 +94,18 @@ impl LaneCounts {
         self.dropped(reason, items);
     }
 
+    /// Points that the conversion to deltas left out. A first cumulative value is a baseline, not a loss; all else that
+    /// disappears has a reason of its own.
+    pub(crate) fn converted(&self, gone: u64, stats: &DeltaStats) {
+        let mut lost = 0;
+        for (reason, count) in stats.reasons() {
+            self.dropped(reason, count);
+            lost += count;
+        }
+        self.baseline.add(gone.saturating_sub(lost));
+        self.queued.sub(gone);
+    }
+
     fn dropped(&self, reason: &str, items: u64) {
         let labels = [("component", self.id.as_str()), ("signal", self.signal.as_str()), ("reason", reason)];
         self.counters.get(names::DROPPED, &labels).add(items);
@@ -101,8 +120,11 @@ pub(crate) struct Taken {
     pub(crate) claim: Claim,
 }
 
-/// What waits, since when, and the number of its record.
-type Waiting = (Batch, Instant, u64);
+/// What waits.
+struct Waiting {
+    next: Next,
+    since: Instant,
+}
 
 struct State {
     /// In memory everything; of a log what has been read ahead, no more than makes one request.
@@ -116,7 +138,7 @@ struct State {
     abandoned: bool,
     /// Cumulative to delta, if the destination needs it. It is done when batches leave the queue: a cumulative point
     /// that is dropped because the queue is full costs nothing, as the next one covers it.
-    delta: Option<DeltaState>,
+    sums: Option<Sums>,
 }
 
 impl Lane {
@@ -144,21 +166,35 @@ impl Lane {
                 bytes: 0,
                 closed: false,
                 abandoned: false,
-                delta,
+                sums: delta.map(Sums::new),
             }),
             changed: Notify::new(),
+            began: Instant::now(),
+            sums_file: Mutex::default(),
         }
     }
 
-    /// Takes from a log instead of from memory: what is there already is queued.
-    pub(crate) fn follow(&self, tail: Tail) {
+    /// Takes from a log instead of from memory: what is there already is queued, and its sums go on from where they were.
+    ///
+    /// # Errors
+    /// The sums can be neither read nor stored.
+    pub(crate) fn follow(&self, id: &str, mut tail: Tail, journal: &Journal) -> Result<(), Error> {
+        let mut file = None;
+        if let Some(sums) = &mut self.lock().sums {
+            let mut opened = journal.sums_file(id)?;
+            sums.resume(&mut opened, &mut tail)?;
+            file = Some(opened);
+        }
+        *self.sums_file() = file;
         self.expect(tail.unread_items());
         self.lock().tail = Some(tail);
+        Ok(())
     }
 
     /// The names of its cursors.
     pub(crate) fn cursors(&self) -> Vec<String> {
-        self.lock().tail.iter().map(|tail| tail.cursor().to_owned()).collect()
+        let own = self.lock().tail.iter().map(|tail| tail.cursor().to_owned()).collect::<Vec<_>>();
+        own.into_iter().chain(self.sums_file().iter().map(SumsFile::cursor)).collect()
     }
 
     /// Items that are about to be stored for it.
@@ -180,9 +216,7 @@ impl Lane {
 
     /// Records that need not come again.
     pub(crate) fn finish(&self, claim: Claim) {
-        if let Some(tail) = &mut self.lock().tail {
-            tail.finish(claim);
-        }
+        self.lock().finish(claim);
     }
 
     /// A batch was given up because the program stops: lost, unless a log has it.
@@ -192,11 +226,37 @@ impl Lane {
         }
     }
 
-    /// Called a few times a second, from a thread that may block.
-    pub(crate) fn upkeep(&self) {
-        if let Some(tail) = &mut self.lock().tail {
-            tail.notice_expired(&self.counts);
+    /// Called a few times a second, from a thread that may block; the last time, `last`.
+    pub(crate) fn upkeep(&self, last: bool) {
+        let (frozen, place) = {
+            let mut state = self.lock();
+            let State { tail: Some(tail), sums, .. } = &mut *state else { return };
+            let expired = tail.notice_expired(&self.counts);
+            let Some(sums) = sums else { return };
+            sums.settle(tail.first());
+            let Some(frozen) = sums.due(tail.done(), last || expired) else { return };
+            (frozen, tail.done())
+        };
+        let bytes = frozen.encode();
+        let mut file = self.sums_file();
+        let Some(file) = &mut *file else { return };
+        let stored = file.write(place, &bytes);
+        let mut state = self.lock();
+        let State { tail: Some(tail), sums: Some(sums), .. } = &mut *state else { return };
+        match stored {
+            Ok(below) => {
+                tail.release(&file.cursor(), below);
+                sums.noted(Some(place), bytes.len());
+            }
+            Err(error) => {
+                tail.store_failed(&error);
+                sums.noted(None, 0);
+            }
         }
+    }
+
+    fn sums_file(&self) -> MutexGuard<'_, Option<SumsFile>> {
+        self.sums_file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -262,7 +322,9 @@ impl Lane {
         self.counts.queued.add(items);
         state.items += batch.items();
         state.bytes += batch.otlp().len();
-        state.waiting.push_back((batch, now, 0));
+        let accepted =
+            u64::try_from(now.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX);
+        state.waiting.push_back(Waiting { next: Next { batch, number: 0, accepted }, since: now });
         drop(state);
         self.changed.notify_one();
     }
@@ -274,7 +336,7 @@ impl Lane {
             let wait = {
                 let mut state = self.lock();
                 let unreadable = self.fill(&mut state);
-                let oldest = state.waiting.front().map(|(_, since, _)| *since);
+                let oldest = state.waiting.front().map(|waiting| waiting.since);
                 match oldest {
                     None if unreadable && !state.closed => Some(UNREADABLE),
                     None if state.closed => {
@@ -287,7 +349,7 @@ impl Lane {
                         let due = since + self.settings.batch.flush_timeout.0;
                         let now = tokio::time::Instant::now().into_std();
                         if state.closed || state.items >= self.settings.batch.min_size || now >= due {
-                            let taken = self.take(&mut state, now);
+                            let taken = self.take(&mut state);
                             if !state.waiting.is_empty() || state.tail.as_ref().is_some_and(Tail::has_more) {
                                 self.changed.notify_one();
                             }
@@ -320,10 +382,10 @@ impl Lane {
         let now = tokio::time::Instant::now().into_std();
         while *items < self.settings.batch.max_size && *bytes < READ_AHEAD {
             match tail.next(&self.counts) {
-                Ok(Some((batch, number))) => {
-                    *items += batch.items();
-                    *bytes += batch.otlp().len();
-                    waiting.push_back((batch, now, number));
+                Ok(Some(next)) => {
+                    *items += next.batch.items();
+                    *bytes += next.batch.otlp().len();
+                    waiting.push_back(Waiting { next, since: now });
                 }
                 Ok(None) => return false,
                 Err(error) => {
@@ -335,44 +397,33 @@ impl Lane {
         false
     }
 
-    fn take(&self, state: &mut State, now: Instant) -> Option<Taken> {
+    fn take(&self, state: &mut State) -> Option<Taken> {
         let mut group: Vec<Batch> = Vec::new();
-        let first = state.waiting.front().map_or(0, |(_, _, number)| *number);
-        let mut claim = first..first;
+        let first = state.waiting.front().map_or(0, |waiting| waiting.next.number);
+        let (mut claim, mut accepted) = (first..first, 0);
         let (mut items, mut bytes) = (0, 0);
         let max_bytes = self.needs.max_request_bytes.unwrap_or(usize::MAX);
-        while let Some((next, _, number)) = state.waiting.front() {
-            let over =
-                items + next.items() > self.settings.batch.max_size || bytes + next.otlp().len() > max_bytes;
+        while let Some(Waiting { next, .. }) = state.waiting.front() {
+            let (more, larger) = (next.batch.items(), next.batch.otlp().len());
+            let over = items + more > self.settings.batch.max_size || bytes + larger > max_bytes;
             if over && !group.is_empty() {
                 break;
             }
-            items += next.items();
-            bytes += next.otlp().len();
-            claim.end = number + 1;
-            group.extend(state.waiting.pop_front().map(|(batch, ..)| batch));
+            items += more;
+            bytes += larger;
+            claim.end = next.number + 1;
+            accepted = next.accepted;
+            group.extend(state.waiting.pop_front().map(|waiting| waiting.next.batch));
         }
         state.items -= items;
         state.bytes -= bytes;
         self.room.freed();
         let batch = join(group)?;
-        let Some(delta) = &mut state.delta else { return Some(Taken { batch, claim }) };
-        let mut stats = DeltaStats::default();
-        let converted = delta.convert(&batch, now, &mut stats);
-        let left = converted.as_ref().map_or(0, Batch::items);
-        // A first cumulative value is a baseline, not a loss; all else that disappears has a reason of its own.
-        let gone = (batch.items() - left) as u64;
-        let mut lost = 0;
-        for (reason, count) in stats.reasons() {
-            self.counts.dropped(reason, count);
-            lost += count;
-        }
-        self.counts.baseline.add(gone.saturating_sub(lost));
-        self.counts.queued.sub(gone);
-        match converted {
+        let Some(sums) = &mut state.sums else { return Some(Taken { batch, claim }) };
+        match sums.convert(&batch, accepted, &claim, &self.counts) {
             Some(batch) => Some(Taken { batch, claim }),
             None => {
-                state.tail.iter_mut().for_each(|tail| tail.finish(claim.clone()));
+                state.finish(claim);
                 None
             }
         }
@@ -394,6 +445,15 @@ impl Lane {
         state.items = 0;
         state.bytes = 0;
         items
+    }
+}
+
+impl State {
+    /// Records that need not come again.
+    fn finish(&mut self, claim: Claim) {
+        let Some(tail) = &mut self.tail else { return };
+        tail.finish(claim);
+        self.sums.iter_mut().for_each(|sums| sums.settle(tail.first()));
     }
 }
 

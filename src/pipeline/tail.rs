@@ -11,6 +11,23 @@ use std::sync::Arc;
 /// Numbers of records that a destination has taken: of this run of the program, from 0.
 pub(crate) type Claim = Range<u64>;
 
+/// What the names of cursors begin with that keep records for the sums. No component has such an id.
+pub(crate) const SUMS: &str = "sums:";
+
+/// Whether a cursor is not that of a destination.
+pub(crate) fn is_second(cursor: &str) -> bool {
+    cursor.starts_with(SUMS)
+}
+
+/// What was read.
+#[derive(Debug)]
+pub(crate) struct Next {
+    pub(crate) batch: Batch,
+    pub(crate) number: u64,
+    /// When it was accepted, in milliseconds since 1970.
+    pub(crate) accepted: u64,
+}
+
 /// See the module.
 pub(crate) struct Tail {
     outbound: Arc<Outbound>,
@@ -67,7 +84,8 @@ impl Tail {
         }
         let behind = stored.log.end().records.saturating_sub(self.done.records);
         let cursors = stored.log.cursors();
-        let most = cursors.iter().map(|c| c.backlog_records).max().unwrap_or_default();
+        let cursors = cursors.iter().filter(|c| !is_second(&c.name));
+        let most = cursors.map(|c| c.backlog_records).max().unwrap_or_default();
         // Those that are far behind cost the room. One that keeps up goes on: the budget then takes from the others.
         behind > 0 && behind.saturating_mul(2) >= most
     }
@@ -77,8 +95,74 @@ impl Tail {
         self.outbound.stored.log.end().lsn > self.read.lsn
     }
 
+    /// Everything before it is done.
+    pub(crate) fn done(&self) -> Position {
+        self.done
+    }
+
+    /// Number of the first record that is not done.
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The part of the log that it may keep beyond what the cursor needs.
+    pub(crate) fn spare_bytes(&self) -> usize {
+        usize::try_from(self.outbound.stored.max_bytes() / 16).unwrap_or(usize::MAX)
+    }
+
+    /// Has the log keep what stands at a second cursor, a new one at the oldest record. Says whether it was there.
+    pub(crate) fn keep(&self, cursor: &str) -> Result<bool, Error> {
+        let log = &self.outbound.stored.log;
+        let known = log.cursors().iter().any(|c| c.name == cursor);
+        log.cursor(cursor, Start::Oldest)?;
+        Ok(known)
+    }
+
+    /// The second cursor needs nothing below a place any more.
+    pub(crate) fn release(&self, cursor: &str, below: Position) {
+        let _ = self.outbound.stored.log.advance(cursor, below);
+    }
+
+    /// Everything below a place was done by an earlier run. A place that the log lost again in a power cut is its end.
+    pub(crate) fn skip_to(&mut self, place: Position) {
+        let end = self.outbound.stored.log.end();
+        let place = if place.lsn < end.lsn { place } else { end };
+        if place.lsn > self.read.lsn {
+            self.pass(place);
+        }
+    }
+
+    /// The batches from a place to where it is done, with when they were accepted, read from a second cursor.
+    pub(crate) fn between(
+        &self,
+        cursor: &str,
+        from: Position,
+        mut each: impl FnMut(Batch, u64),
+    ) -> Result<(), Error> {
+        let mut reader = self.outbound.stored.log.reader(cursor)?;
+        while reader.position().lsn < self.done.lsn {
+            match reader.next()? {
+                Some(Read::Record(record)) if record.at.lsn >= self.done.lsn => break,
+                Some(Read::Record(record)) if record.at.lsn >= from.lsn => {
+                    match record::decode(&record.payload, record.tag) {
+                        Some((pipeline, batch)) if self.pipelines.contains(&pipeline) => {
+                            each(batch, record.time_ms)
+                        }
+                        _ => {}
+                    }
+                }
+                Some(Read::Record(_)) => {}
+                Some(Read::Lost { items, .. }) => {
+                    tracing::warn!(cursor, items, "a part of what the sums are made of cannot be read");
+                }
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
     /// The next batch with its number; `None` until more is stored. What was lost or is for others is counted.
-    pub(crate) fn next(&mut self, counts: &LaneCounts) -> Result<Option<(Batch, u64)>, Error> {
+    pub(crate) fn next(&mut self, counts: &LaneCounts) -> Result<Option<Next>, Error> {
         while let Some(read) = self.reader.next()? {
             match read {
                 Read::Lost { items, end, .. } => {
@@ -101,7 +185,8 @@ impl Tail {
                         Some((_, batch)) => {
                             self.read = record.end;
                             self.open.push_back((record.end, false));
-                            return Ok(Some((batch, self.first + self.open.len() as u64 - 1)));
+                            let number = self.first + self.open.len() as u64 - 1;
+                            return Ok(Some(Next { batch, number, accepted: record.time_ms }));
                         }
                     }
                 }
@@ -110,14 +195,21 @@ impl Tail {
         Ok(None)
     }
 
-    /// Counts what the budget has removed before it was read.
-    pub(crate) fn notice_expired(&mut self, counts: &LaneCounts) {
+    /// Counts what the budget has removed before it was read. Says whether it did.
+    pub(crate) fn notice_expired(&mut self, counts: &LaneCounts) -> bool {
         let cursors = self.outbound.stored.log.cursors();
-        let Some(status) = cursors.into_iter().find(|c| c.name == self.cursor) else { return };
-        if status.position.lsn > self.read.lsn {
+        let Some(status) = cursors.into_iter().find(|c| c.name == self.cursor) else { return false };
+        let expired = status.position.lsn > self.read.lsn;
+        if expired {
             self.expired_until(status.position.items, counts);
             self.pass(status.position);
         }
+        expired
+    }
+
+    /// Counts that something beside the log could not be stored.
+    pub(crate) fn store_failed(&self, error: &Error) {
+        self.outbound.stored.failed(error);
     }
 
     fn expired_until(&mut self, items: u64, counts: &LaneCounts) {

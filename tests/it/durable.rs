@@ -1,5 +1,7 @@
 //! What is accepted is delivered, whatever happens to the process: the built program with a data directory.
 
+mod sums;
+
 use super::program::{PROGRAM, http, port};
 use muxbridge_testkit::{Recorded, Reply, Server, corpus, oracle};
 use std::collections::BTreeSet;
@@ -32,7 +34,7 @@ impl Setup<'_> {
              processors: {{modelmuxer: {{}}}}\n\
              exporters: {}\n\
              service:\n  admin: {{endpoint: '127.0.0.1:{admin}'}}\n  workers: 2\n  shutdown_timeout: 2s\n  \
-             data_dir: '{}'\n  {}\n  pipelines: {{traces: {}}}\n",
+             data_dir: '{}'\n  {}\n  pipelines: {{{}}}\n",
             self.exporters,
             data.display(),
             self.service,
@@ -53,6 +55,10 @@ impl Setup<'_> {
     }
 }
 
+fn post(port: u16, signal: &str, body: &[u8]) -> Option<u16> {
+    Some(http(port, "POST", &format!("/v1/{signal}"), "application/x-protobuf", body)?.0)
+}
+
 fn until(what: &str, done: impl Fn() -> bool) {
     let began = Instant::now();
     while !done() {
@@ -63,7 +69,11 @@ fn until(what: &str, done: impl Fn() -> bool) {
 
 impl Bridge {
     fn send(&self, body: &[u8]) -> u16 {
-        http(self.otlp, "POST", "/v1/traces", "application/x-protobuf", body).expect("an answer").0
+        self.post("traces", body).expect("an answer")
+    }
+
+    fn post(&self, signal: &str, body: &[u8]) -> Option<u16> {
+        post(self.otlp, signal, body)
     }
 
     fn metric(&self, name: &str, label: &str) -> u64 {
@@ -146,8 +156,8 @@ fn expected(numbers: impl Iterator<Item = u64>) -> BTreeSet<Vec<u8>> {
     numbers.map(|n| n.to_be_bytes().to_vec()).collect()
 }
 
-const PLAIN: &str = "{receivers: [otlp], exporters: [otlphttp]}";
-const TRANSLATED: &str = "{receivers: [otlp], processors: [modelmuxer], exporters: [otlphttp]}";
+const PLAIN: &str = "traces: {receivers: [otlp], exporters: [otlphttp]}";
+const TRANSLATED: &str = "traces: {receivers: [otlp], processors: [modelmuxer], exporters: [otlphttp]}";
 
 fn to(url: &str) -> String {
     format!("{{otlphttp: {{endpoint: '{url}'}}}}")
@@ -249,7 +259,7 @@ async fn a_dead_destination_holds_back_no_other_and_gets_everything_when_it_is_b
     let both = |second: &str| {
         format!("{{otlphttp: {{endpoint: '{}'}}, otlphttp/late: {{endpoint: '{second}'}}}}", alive.url())
     };
-    let pipeline = "{receivers: [otlp], exporters: [otlphttp, otlphttp/late]}";
+    let pipeline = "traces: {receivers: [otlp], exporters: [otlphttp, otlphttp/late]}";
     let exporters = both(&format!("http://127.0.0.1:{}", port()));
     let mut setup = Setup { data: data.path(), exporters, pipeline, service: "" };
     let bridge = setup.start();

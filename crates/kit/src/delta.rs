@@ -12,8 +12,9 @@ mod value;
 
 use muxbridge_core::{Batch, Signal};
 use muxbridge_pdata::view::{MetricData, Temporality};
+pub use snapshot::Frozen;
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 use value::Value;
 
 /// What becomes of the first value of a series.
@@ -55,16 +56,24 @@ impl DeltaStats {
 /// The most series that are remembered.
 pub const MAX_SERIES: usize = 500_000;
 
-/// How long a series without points is remembered.
-const TTL: Duration = Duration::from_secs(3600);
+/// How long a series without points is remembered, in milliseconds.
+const TTL: u64 = 3_600_000;
+
+/// By series. What is in it is never changed in place, so that a copy of the map costs little.
+type Series = HashMap<Arc<[u8]>, Arc<Previous>>;
 
 /// The previous point of every series.
+///
+/// What it does depends on nothing but the points and the times it is given: the same batches in the same order make the
+/// same deltas, in whatever portions they come.
 #[derive(Debug)]
 pub struct DeltaState {
     initial: InitialValue,
     started: u64,
-    series: HashMap<Vec<u8>, Previous>,
-    swept: Option<Instant>,
+    series: Series,
+    swept: Option<u64>,
+    /// What the current conversion changes, if somebody wants to know.
+    noting: Option<Undo>,
 }
 
 #[derive(Debug)]
@@ -72,25 +81,50 @@ struct Previous {
     start: u64,
     time: u64,
     value: Value,
-    seen: Instant,
+    /// When it was accepted.
+    seen: u64,
+}
+
+/// What a conversion changed: with it the state as it was before can be stored while what was converted is still under
+/// way.
+#[derive(Debug)]
+pub struct Undo {
+    started: u64,
+    swept: Option<u64>,
+    series: Vec<(Vec<u8>, Option<Arc<Previous>>)>,
 }
 
 impl DeltaState {
     /// Remembers nothing yet. `started` is when this process began, in nanoseconds since 1970.
     pub fn new(initial: InitialValue, started: u64) -> Self {
-        DeltaState { initial, started, series: HashMap::new(), swept: None }
+        DeltaState { initial, started, series: HashMap::new(), swept: None, noting: None }
+    }
+
+    /// As [`DeltaState::convert`], and says what it changed.
+    pub fn convert_noting(
+        &mut self,
+        batch: &Batch,
+        accepted: u64,
+        stats: &mut DeltaStats,
+    ) -> (Option<Batch>, Undo) {
+        let nothing = Undo { started: self.started, swept: self.swept, series: Vec::new() };
+        self.noting = Some(nothing);
+        let converted = self.convert(batch, accepted, stats);
+        let empty = Undo { started: self.started, swept: self.swept, series: Vec::new() };
+        (converted, self.noting.take().unwrap_or(empty))
     }
 
     /// The batch with deltas in place of cumulative values; the very same one if it holds none, `None` if nothing is
-    /// left of it.
-    pub fn convert(&mut self, batch: &Batch, now: Instant, stats: &mut DeltaStats) -> Option<Batch> {
+    /// left of it. `accepted` is when the batch came in, in milliseconds of any clock: a batch that waited for a day is no
+    /// sign that its series were silent.
+    pub fn convert(&mut self, batch: &Batch, accepted: u64, stats: &mut DeltaStats) -> Option<Batch> {
         let metrics = || batch.resources().flat_map(|r| r.scopes()).flat_map(|s| s.metrics());
         if batch.signal() != Signal::Metrics || !metrics().any(|m| m.data.as_ref().is_some_and(is_cumulative))
         {
             return Some(batch.clone());
         }
-        self.sweep(now);
-        let otlp = rewrite::request(self, batch, now, stats);
+        self.sweep(accepted);
+        let otlp = rewrite::request(self, batch, accepted, stats);
         let converted = Batch::from_valid(Signal::Metrics, otlp, batch.origin().clone());
         (converted.items() > 0).then_some(converted)
     }
@@ -101,11 +135,11 @@ impl DeltaState {
         key: Vec<u8>,
         (start, time): (u64, u64),
         value: Value,
-        now: Instant,
+        accepted: u64,
         stats: &mut DeltaStats,
     ) -> Option<(u64, Value)> {
         let is_new = start > self.started && start != time;
-        if let Some(previous) = self.series.get_mut(&key) {
+        if let Some(previous) = self.series.get_mut(&key[..]) {
             if previous.time >= time {
                 stats.out_of_order += 1;
                 return None;
@@ -113,7 +147,11 @@ impl DeltaState {
             let same = start == 0 || (start != time && start == previous.start);
             let difference = if same { value.minus(&previous.value) } else { None };
             let since = previous.time;
-            *previous = Previous { start, time, value: value.clone(), seen: now };
+            let next = Arc::new(Previous { start, time, value: value.clone(), seen: accepted });
+            let before = std::mem::replace(previous, next);
+            if let Some(undo) = &mut self.noting {
+                undo.series.push((key, Some(before)));
+            }
             return match difference {
                 Some(difference) => Some((since, difference)),
                 // Counted from zero again: all of it came after the previous point, if the new start is known.
@@ -126,7 +164,10 @@ impl DeltaState {
             return None;
         }
         let kept = self.keeps(is_new).then(|| (start, value.clone()));
-        self.series.insert(key, Previous { start, time, value, seen: now });
+        self.series.insert(Arc::from(&key[..]), Arc::new(Previous { start, time, value, seen: accepted }));
+        if let Some(undo) = &mut self.noting {
+            undo.series.push((key, None));
+        }
         kept
     }
 
@@ -138,11 +179,17 @@ impl DeltaState {
         }
     }
 
-    fn sweep(&mut self, now: Instant) {
-        let due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= TTL / 2);
-        if due {
-            self.swept = Some(now);
-            self.series.retain(|_, p| now.saturating_duration_since(p.seen) < TTL);
+    fn sweep(&mut self, now: u64) {
+        if self.swept.is_some_and(|at| now.saturating_sub(at) < TTL / 2) {
+            return;
+        }
+        self.swept = Some(now);
+        for (key, previous) in self.series.extract_if(|_, p| now.saturating_sub(p.seen) >= TTL) {
+            // Should it come back after all, its values were reported before: none of its age is new any more.
+            self.started = self.started.max(previous.start);
+            if let Some(undo) = &mut self.noting {
+                undo.series.push((key.to_vec(), Some(previous)));
+            }
         }
     }
 }

@@ -60,7 +60,10 @@ pub trait VfsFile: Debug + Send + Sync {
 }
 
 /// Writes all bytes, however few a call takes.
-pub(crate) fn write_all(file: &dyn VfsFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+///
+/// # Errors
+/// What the file says, but for interruptions.
+pub fn write_all(file: &dyn VfsFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write_at(bytes, offset) {
             Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
@@ -76,7 +79,10 @@ pub(crate) fn write_all(file: &dyn VfsFile, mut bytes: &[u8], mut offset: u64) -
 }
 
 /// Reads until the buffer is full or the file ends; says how many bytes were read.
-pub(crate) fn read_full(file: &dyn VfsFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+///
+/// # Errors
+/// What the file says, but for interruptions.
+pub fn read_full(file: &dyn VfsFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, offset.saturating_add(filled as u64)) {

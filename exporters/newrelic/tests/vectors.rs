@@ -17,7 +17,7 @@ use muxbridge_testkit::oracle::{self, Message};
 use muxbridge_testkit::{Reply, Server, batch};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use telemetry::*;
 
 const PLAIN: Options = Options { ai_monitoring: false, service_instance_id: None };
@@ -188,7 +188,7 @@ fn deltas(scrapes: &[(f64, u64)]) -> (Vec<(u64, u64, f64)>, DeltaStats) {
     let mut stats = DeltaStats::default();
     let mut sent = Vec::new();
     for (value, time) in scrapes {
-        let Some(delta) = state.convert(&scrape(*value, *time), Instant::now(), &mut stats) else { continue };
+        let Some(delta) = state.convert(&scrape(*value, *time), 0, &mut stats) else { continue };
         let out = encode::otlp(&delta, &PLAIN, &mut Counts::default());
         let metric = oracle::decode_metrics(&out).resource_metrics.remove(0).scope_metrics.remove(0).metrics;
         let Some(Data::Sum(sum)) = metric[0].data.clone() else { panic!() };
@@ -219,13 +219,13 @@ fn v08b_a_counter_that_began_again_counts_from_zero_if_that_is_known() {
     let restarted = T0 + TEN_SECONDS + 5;
     let mut state = DeltaState::new(InitialValue::Auto, T0 - 1);
     let mut stats = DeltaStats::default();
-    state.convert(&scrape(125.0, T0 + TEN_SECONDS), Instant::now(), &mut stats);
+    state.convert(&scrape(125.0, T0 + TEN_SECONDS), 0, &mut stats);
     let mut again = oracle::decode_metrics(scrape(7.0, T0 + 2 * TEN_SECONDS).otlp());
     let metrics = &mut again.resource_metrics[0].scope_metrics[0].metrics[0];
     let Some(Data::Sum(sum)) = &mut metrics.data else { panic!() };
     sum.data_points[0].start_time_unix_nano = restarted;
     let again = batch(Signal::Metrics, again.encode_to_vec().into());
-    let delta = state.convert(&again, Instant::now(), &mut stats).unwrap();
+    let delta = state.convert(&again, 0, &mut stats).unwrap();
     let out = encode::otlp(&delta, &PLAIN, &mut Counts::default());
     let out = oracle::decode_metrics(&out);
     let Some(Data::Sum(sum)) = &out.resource_metrics[0].scope_metrics[0].metrics[0].data else { panic!() };

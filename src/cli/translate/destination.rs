@@ -8,7 +8,6 @@ use muxbridge_core::{Batch, ErasedExporter, Needs, Preview, Signal, TemporalityN
 use muxbridge_kit::delta::{DeltaState, DeltaStats, InitialValue};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
 /// Names that mean a kind with what it must be told. Nothing is sent, so that a required endpoint or key may be anything.
 fn short_names() -> Vec<ShortName> {
@@ -110,7 +109,7 @@ impl Destination {
     }
 
     /// The requests for these batches.
-    pub(super) fn show(&self, batches: Vec<Batch>, now: Instant) -> Result<Outcome, Failure> {
+    pub(super) fn show(&self, batches: Vec<Batch>) -> Result<Outcome, Failure> {
         let needs = self.exporter.needs();
         let mut outcome = Outcome::default();
         // The first value of a series is all that came since its start. A bridge that runs would take it for a baseline if
@@ -125,7 +124,7 @@ impl Destination {
                 continue;
             }
             let batch = if needs.temporality == TemporalityNeed::Delta {
-                deltas.convert(&batch, now, &mut stats)
+                deltas.convert(&batch, 0, &mut stats)
             } else {
                 Some(batch)
             };

@@ -10,19 +10,18 @@ use muxbridge_pdata::view::{
     ExponentialPoint, HistogramPoint, KeyValue, Metric, MetricData, NumberPoint, Temporality,
 };
 use muxbridge_pdata::wire::Fields;
-use std::time::Instant;
 
 struct Rewrite<'s> {
     state: &'s mut DeltaState,
     stats: &'s mut DeltaStats,
-    now: Instant,
+    accepted: u64,
     /// Resource, scope, name and kind of the current metric: the first part of the key of its series.
     prefix: Vec<u8>,
 }
 
-pub(super) fn request(state: &mut DeltaState, batch: &Batch, now: Instant, stats: &mut DeltaStats) -> Bytes {
+pub(super) fn request(state: &mut DeltaState, batch: &Batch, accepted: u64, stats: &mut DeltaStats) -> Bytes {
     let mut out = Writer::with_capacity(batch.otlp().len());
-    let mut rewrite = Rewrite { state, stats, now, prefix: Vec::new() };
+    let mut rewrite = Rewrite { state, stats, accepted, prefix: Vec::new() };
     for resource in batch.resources() {
         out.message(field::REQUEST_RESOURCE, |w| {
             copy_but(w, resource.raw(), field::resource_items::SCOPES);
@@ -113,7 +112,7 @@ impl Rewrite<'_> {
             self.stats.not_a_number += 1;
             return 0;
         };
-        match self.state.step(key, times, value, self.now, self.stats) {
+        match self.state.step(key, times, value, self.accepted, self.stats) {
             Some((since, difference)) => {
                 write(since, &difference);
                 1

@@ -1,45 +1,74 @@
 //! The state as bytes, so that it outlives the process.
 //!
-//! `MUXDELT\n | version (4): 1 | started (8) | series (8) | each series | CRC-32 of all before (4)`, numbers little-endian. A
-//! series: key (length 4, bytes), start (8), time (8), kind (1), then as in [`Value`]: lists with a length of 4, what may be
-//! missing after a byte 0 or 1.
+//! `MUXDELT\n | version (4): 2 | started (8) | swept (8, 0: never) | series (8) | each series | CRC-32 of all before (4)`, numbers
+//! little-endian. A series: key (length 4, bytes), start (8), time (8), seen (8), kind (1), then as in [`Value`]: lists with a
+//! length of 4, what may be missing after a byte 0 or 1.
 
 use super::value::{Side, Value};
-use super::{DeltaState, MAX_SERIES, Previous};
-use std::collections::HashMap;
-use std::time::Instant;
+use super::{DeltaState, MAX_SERIES, Previous, Series, Undo};
+use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"MUXDELT\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
-impl DeltaState {
-    /// Everything it remembers.
-    pub fn snapshot(&self) -> Vec<u8> {
+/// A state that does not change any more: taken at once, written at leisure.
+#[derive(Debug)]
+pub struct Frozen {
+    started: u64,
+    swept: Option<u64>,
+    series: Series,
+}
+
+impl Frozen {
+    /// For [`DeltaState::restore`].
+    pub fn encode(&self) -> Vec<u8> {
         let mut w = Out(MAGIC.to_vec());
         w.u32(VERSION);
         w.u64(self.started);
+        w.u64(self.swept.unwrap_or_default());
         w.u64(self.series.len() as u64);
         for (key, previous) in &self.series {
             w.bytes(key);
             w.u64(previous.start);
             w.u64(previous.time);
+            w.u64(previous.seen);
             w.value(&previous.value);
         }
         let crc = crc32fast::hash(&w.0);
         w.u32(crc);
         w.0
     }
+}
 
-    /// Remembers what a snapshot says, and nothing else. With it comes when the first of the processes started, so that a
-    /// series that began while none was running is known to be new. `false`, and nothing changed, if it is damaged or of another
-    /// version.
+impl DeltaState {
+    /// The state as it was before these conversions, which are the latest ones, the newest of them first. What is under way
+    /// is not done: should the process die, it is converted again.
+    pub fn before<'u>(&self, undone: impl Iterator<Item = &'u Undo>) -> Frozen {
+        let mut frozen = Frozen { started: self.started, swept: self.swept, series: self.series.clone() };
+        for undo in undone {
+            (frozen.started, frozen.swept) = (undo.started, undo.swept);
+            for (key, before) in undo.series.iter().rev() {
+                match before {
+                    Some(previous) => {
+                        frozen.series.insert(Arc::from(&key[..]), Arc::clone(previous));
+                    }
+                    None => {
+                        frozen.series.remove(&key[..]);
+                    }
+                }
+            }
+        }
+        frozen
+    }
+
+    /// Remembers what [`Frozen::encode`] wrote, and nothing else. With it comes when the first of the processes started, so
+    /// that a series that began while none was running is known to be new. `false`, and nothing changed, if it is damaged or of
+    /// another version.
     #[must_use]
-    pub fn restore(&mut self, snapshot: &[u8], now: Instant) -> bool {
-        match read(snapshot, now) {
-            Some((started, series)) => {
-                self.started = started;
-                self.series = series;
-                self.swept = None;
+    pub fn restore(&mut self, snapshot: &[u8]) -> bool {
+        match read(snapshot) {
+            Some(Frozen { started, swept, series }) => {
+                (self.started, self.swept, self.series) = (started, swept, series);
                 true
             }
             None => false,
@@ -47,7 +76,7 @@ impl DeltaState {
     }
 }
 
-fn read(snapshot: &[u8], now: Instant) -> Option<(u64, HashMap<Vec<u8>, Previous>)> {
+fn read(snapshot: &[u8]) -> Option<Frozen> {
     let (body, crc) = snapshot.split_last_chunk::<4>()?;
     if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
         return None;
@@ -56,14 +85,15 @@ fn read(snapshot: &[u8], now: Instant) -> Option<(u64, HashMap<Vec<u8>, Previous
     if r.u32()? != VERSION {
         return None;
     }
-    let (started, count) = (r.u64()?, r.u64()?);
-    let mut series = HashMap::new();
+    let (started, swept, count) = (r.u64()?, r.u64()?, r.u64()?);
+    let mut series = Series::new();
     for _ in 0..count {
-        let key = r.bytes()?.to_vec();
-        let previous = Previous { start: r.u64()?, time: r.u64()?, value: r.value()?, seen: now };
-        series.insert(key, previous);
+        let key = Arc::from(r.bytes()?);
+        let (start, time, seen) = (r.u64()?, r.u64()?, r.u64()?);
+        series.insert(key, Arc::new(Previous { start, time, seen, value: r.value()? }));
     }
-    (r.0.is_empty() && series.len() <= MAX_SERIES).then_some((started, series))
+    let swept = (swept > 0).then_some(swept);
+    (r.0.is_empty() && series.len() <= MAX_SERIES).then_some(Frozen { started, swept, series })
 }
 
 struct Out(Vec<u8>);
@@ -232,8 +262,9 @@ mod tests {
             },
         ];
         for (n, value) in values.into_iter().enumerate() {
-            let previous = Previous { start: n as u64, time: 100 + n as u64, value, seen: Instant::now() };
-            state.series.insert(vec![n as u8; n], previous);
+            let n = n as u64;
+            let previous = Previous { start: n, time: 100 + n, value, seen: 1000 + n };
+            state.series.insert(vec![n as u8; n as usize].into(), Arc::new(previous));
         }
         state
     }
@@ -241,25 +272,25 @@ mod tests {
     #[test]
     fn every_value_comes_back_as_it_was_and_a_flipped_bit_anywhere_is_refused() {
         let before = state();
-        let bytes = before.snapshot();
+        let bytes = before.before(std::iter::empty()).encode();
         let mut after = DeltaState::new(InitialValue::Auto, 99);
-        assert!(after.restore(&bytes, Instant::now()));
+        assert!(after.restore(&bytes));
         assert_eq!(after.started, 17);
         assert_eq!(after.series.len(), before.series.len());
         for (key, expected) in &before.series {
             let found = &after.series[key];
-            let of = |p: &Previous| (p.start, p.time, p.value.clone());
+            let of = |p: &Previous| (p.start, p.time, p.seen, p.value.clone());
             assert_eq!(of(found), of(expected));
         }
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             let mut state = DeltaState::new(InitialValue::Auto, 99);
-            assert!(!state.restore(&damaged, Instant::now()), "bit {bit}");
+            assert!(!state.restore(&damaged), "bit {bit}");
             assert!(state.series.is_empty());
         }
         for length in 0..bytes.len() {
-            assert!(!after.restore(&bytes[..length], Instant::now()), "{length} bytes");
+            assert!(!after.restore(&bytes[..length]), "{length} bytes");
         }
     }
 }

@@ -44,11 +44,10 @@ fn point(batch: &Batch) -> Option<(u64, f64)> {
 fn run(points: &[(u64, u64, f64)]) -> (Vec<Option<f64>>, DeltaStats) {
     let mut state = DeltaState::new(InitialValue::Auto, 100);
     let mut stats = DeltaStats::default();
-    let now = Instant::now();
     let values = points
         .iter()
         .map(|(start, time, value)| {
-            let converted = state.convert(&sum(*start, *time, *value), now, &mut stats);
+            let converted = state.convert(&sum(*start, *time, *value), 0, &mut stats);
             converted.and_then(|b| point(&b)).map(|(_, value)| value)
         })
         .collect();
@@ -82,9 +81,9 @@ fn the_first_value_of_a_series_younger_than_this_process_is_kept() {
 #[test]
 fn a_delta_begins_where_the_previous_point_ended() {
     let mut state = DeltaState::new(InitialValue::Drop, 0);
-    let (now, mut stats) = (Instant::now(), DeltaStats::default());
-    assert!(state.convert(&sum(50, 110, 1.0), now, &mut stats).is_none());
-    let second = state.convert(&sum(50, 120, 4.0), now, &mut stats).expect("a difference");
+    let mut stats = DeltaStats::default();
+    assert!(state.convert(&sum(50, 110, 1.0), 0, &mut stats).is_none());
+    let second = state.convert(&sum(50, 120, 4.0), 0, &mut stats).expect("a difference");
     assert_eq!(point(&second), Some((110, 3.0)));
 }
 
@@ -100,7 +99,7 @@ fn deltas_of_random_counters_with_restarts_add_up_to_the_true_total() {
     let mut random = fastrand::Rng::with_seed(7);
     for _ in 0..200 {
         let mut state = DeltaState::new(InitialValue::Auto, 100);
-        let (now, mut stats) = (Instant::now(), DeltaStats::default());
+        let mut stats = DeltaStats::default();
         let (mut start, mut time, mut value, mut total, mut reported) = (200, 201, 0.0, 0.0, 0.0);
         for _ in 0..50 {
             if random.u8(..) < 30 {
@@ -110,7 +109,7 @@ fn deltas_of_random_counters_with_restarts_add_up_to_the_true_total() {
             let more = f64::from(random.u8(..));
             value += more;
             total += more;
-            let converted = state.convert(&sum(start, time, value), now, &mut stats);
+            let converted = state.convert(&sum(start, time, value), 0, &mut stats);
             reported += converted.and_then(|b| point(&b)).map_or(0.0, |(_, v)| v);
         }
         assert_eq!(reported, total);
@@ -121,7 +120,72 @@ fn deltas_of_random_counters_with_restarts_add_up_to_the_true_total() {
 fn a_batch_without_cumulative_counters_is_the_very_same() {
     let traces = batch(Signal::Traces, muxbridge_testkit::corpus("scenario/traces.otlp.pb").into());
     let converted = DeltaState::new(InitialValue::Auto, 0)
-        .convert(&traces, Instant::now(), &mut DeltaStats::default())
+        .convert(&traces, 0, &mut DeltaStats::default())
         .expect("the batch");
     assert_eq!(converted.otlp().as_ptr(), traces.otlp().as_ptr());
+}
+
+/// Point `n` of one of three counters, and how much of it is new: each counter has its own start.
+fn step(n: u64, values: &mut [f64; 3], random: &mut fastrand::Rng) -> (Batch, f64) {
+    let which = random.usize(..3);
+    let more = f64::from(random.u8(..));
+    values[which] += more;
+    let mut w = Writer::new();
+    w.raw(sum(200, 201 + n, values[which]).otlp());
+    // The name tells the series apart.
+    let mut bytes = w.into_bytes().to_vec();
+    let at = bytes.windows(8).position(|w| w == b"requests").expect("the name");
+    bytes[at] = b'a' + which as u8;
+    (batch(Signal::Metrics, bytes.into()), more)
+}
+
+#[test]
+fn from_the_state_before_what_was_under_way_the_same_deltas_come_again() {
+    for seed in 0..100 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut values = [0.0; 3];
+        let batches: Vec<_> = (0..30).map(|n| step(n, &mut values, &mut random)).collect();
+        let mut state = DeltaState::new(InitialValue::Auto, 100);
+        let mut stats = DeltaStats::default();
+        let mut converted: Vec<(Option<f64>, Undo)> = Vec::new();
+        for (batch, _) in &batches {
+            let (out, undo) = state.convert_noting(batch, 0, &mut stats);
+            converted.push((out.and_then(|b| point(&b)).map(|(_, v)| v), undo));
+        }
+        let done = random.usize(..=30);
+        let stored = state.before(converted[done..].iter().rev().map(|(_, undo)| undo)).encode();
+        let mut again = DeltaState::new(InitialValue::Auto, 9_999);
+        assert!(again.restore(&stored));
+        let repeated: Vec<_> = batches[done..]
+            .iter()
+            .map(|(batch, _)| again.convert(batch, 0, &mut stats).and_then(|b| point(&b)).map(|(_, v)| v))
+            .collect();
+        let first: Vec<_> = converted[done..].iter().map(|(value, _)| *value).collect();
+        assert_eq!(repeated, first, "seed {seed}, {done} done");
+        let total: f64 = converted.iter().filter_map(|(value, _)| *value).sum();
+        assert_eq!(total, batches.iter().map(|(_, more)| more).sum::<f64>());
+        assert_eq!(stats, DeltaStats::default());
+    }
+}
+
+#[test]
+fn a_series_that_waited_in_a_queue_for_a_day_is_not_forgotten() {
+    // The time that counts is that of acceptance: both are accepted within a minute, and converted a day apart.
+    let mut state = DeltaState::new(InitialValue::Auto, 100);
+    let mut stats = DeltaStats::default();
+    state.convert(&sum(200, 210, 5.0), 0, &mut stats);
+    let later = state.convert(&sum(200, 220, 8.0), 60_000, &mut stats).expect("a difference");
+    assert_eq!(point(&later), Some((210, 3.0)));
+}
+
+#[test]
+fn a_series_that_comes_back_after_it_was_forgotten_is_never_counted_twice() {
+    let mut state = DeltaState::new(InitialValue::Auto, 100);
+    let mut stats = DeltaStats::default();
+    assert!(state.convert(&sum(200, 210, 5.0), 0, &mut stats).is_some(), "it is younger than the process");
+    assert!(state.convert(&sum(200, 220, 8.0), 2 * TTL, &mut stats).is_none(), "a baseline");
+    assert_eq!(
+        state.convert(&sum(200, 230, 9.0), 2 * TTL, &mut stats).and_then(|b| point(&b)),
+        Some((220, 1.0))
+    );
 }
