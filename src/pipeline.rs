@@ -22,5 +22,10 @@ pub(crate) mod tap;
 pub(crate) use delivery::Health;
 pub(crate) use entry::process;
 
+/// The file system of the log's own tests, which loses what was not synced.
+#[cfg(test)]
+#[path = "../crates/seglog/tests/it/model.rs"]
+#[allow(dead_code, reason = "the tests of the log use the rest")]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,8 @@
 //! be stored with every request, and what the place costs is that the log keeps a little more than the cursor needs.
 
 mod file;
+#[cfg(test)]
+mod tests;
 
 use super::lane::LaneCounts;
 use super::tail::{Claim, Tail};

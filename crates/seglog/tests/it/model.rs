@@ -3,7 +3,7 @@
 
 use muxbridge_seglog::vfs::{Mode, Vfs, VfsFile};
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -127,7 +127,7 @@ struct State {
     fuse: Option<u64>,
     /// Handles of before the last crash do nothing.
     life: u64,
-    locked: bool,
+    locked: BTreeSet<PathBuf>,
     /// Successful and failed syncs of files.
     syncs: u64,
     failed_syncs: u64,
@@ -170,13 +170,13 @@ impl fmt::Debug for Model {
     }
 }
 
-struct Guard(Arc<Mutex<State>>, u64);
+struct Guard(Arc<Mutex<State>>, u64, PathBuf);
 
 impl Drop for Guard {
     fn drop(&mut self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.life == self.1 {
-            state.locked = false;
+            state.locked.remove(&self.2);
         }
     }
 }
@@ -208,7 +208,7 @@ impl Model {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.life += 1;
         state.fuse = None;
-        state.locked = false;
+        state.locked.clear();
         self.life = state.life;
     }
 
@@ -279,9 +279,11 @@ impl Vfs for Model {
         self.state().tick(self.life)
     }
 
-    fn list(&self, _dir: &Path) -> io::Result<Vec<String>> {
-        self.state().tick(self.life)?;
-        Ok(self.names())
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut state = self.state();
+        state.tick(self.life)?;
+        let inside = state.names.keys().filter(|p| p.parent() == Some(dir));
+        Ok(inside.filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned())).collect())
     }
 
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn VfsFile>> {
@@ -333,13 +335,13 @@ impl Vfs for Model {
         Ok(())
     }
 
-    fn lock(&self, _path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
         let mut state = self.state();
         state.tick(self.life)?;
-        if std::mem::replace(&mut state.locked, true) {
+        if !state.locked.insert(path.to_owned()) {
             return Err(io::Error::from(io::ErrorKind::WouldBlock));
         }
-        Ok(Box::new(Guard(Arc::clone(&self.state), self.life)))
+        Ok(Box::new(Guard(Arc::clone(&self.state), self.life, path.to_owned())))
     }
 
     fn lock_owner(&self, _path: &Path) -> Option<u32> {
