@@ -13,6 +13,8 @@ pub mod names {
     pub const REFUSED: &str = "muxbridge_receiver_refused_total";
     /// Requests that a receiver could not read at all. Labels `component`, `reason`.
     pub const BAD_REQUESTS: &str = "muxbridge_receiver_bad_requests_total";
+    /// When a certificate that we show to others expires, in seconds since 1970 (gauge). Labels `component`, `setting`.
+    pub const TLS_EXPIRY: &str = "muxbridge_tls_certificate_expiry_timestamp_seconds";
     /// Items that were queued for a destination or found no room: what [`SENT`], [`DROPPED`] and [`QUEUED`] add up to,
     /// but for first values of cumulative series, which only set a baseline. Labels `component`, `signal`.
     pub const ENQUEUED: &str = "muxbridge_exporter_enqueued_total";

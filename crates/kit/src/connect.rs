@@ -1,15 +1,17 @@
 //! One connector for every client: TCP, TLS over TCP, and unix sockets.
 
-use crate::tls::TlsConfig;
+use crate::tls::{TlsConfig, certificates, show_expiry};
+use crate::watch::Watched;
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
-use muxbridge_core::{BoxError, BoxFuture, BuildError, ExportError};
+use muxbridge_core::{BoxError, BoxFuture, BuildContext, BuildError, ExportError};
 use rustls::pki_types::ServerName;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -26,30 +28,49 @@ pub(crate) enum Versions {
     Http2Only,
 }
 
+type Net = HttpsConnector<HttpConnector>;
+
 #[derive(Clone)]
 pub(crate) struct Connector {
-    net: HttpsConnector<HttpConnector>,
+    /// Connections made from now on use the files of `tls` as they are then.
+    net: Arc<Watched<Net>>,
 }
 
 impl Connector {
-    pub(crate) fn new(tls: &TlsConfig, versions: Versions) -> Result<Self, BuildError> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(TCP_KEEPALIVE));
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls.client_config()?).https_or_http();
-        if let Some(name) = &tls.server_name_override {
-            let name = ServerName::try_from(name.clone())
-                .map_err(|e| BuildError::new(format!("tls.server_name_override: {name:?}: {e}")))?;
-            builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
-        }
-        let net = match versions {
-            Versions::Http1AndHttp2 => builder.enable_all_versions().wrap_connector(tcp),
-            Versions::Http2Only => builder.enable_http2().wrap_connector(tcp),
+    /// `cx` is whose gauge shows when the client certificate expires.
+    pub(crate) fn new(
+        tls: &TlsConfig,
+        versions: Versions,
+        cx: Option<&BuildContext>,
+    ) -> Result<Self, BuildError> {
+        let (files, tls, cx) = (tls.files(), tls.clone(), cx.cloned());
+        let load = move || {
+            if let Some((file, cx)) = tls.cert_file.as_ref().zip(cx.as_ref()) {
+                let chain = certificates("tls.cert_file", file)?;
+                show_expiry(&chain, "tls.cert_file", cx);
+            }
+            connect_with(&tls, versions)
         };
-        Ok(Connector { net })
+        Ok(Connector { net: Arc::new(Watched::new(files, load)?) })
     }
+}
+
+fn connect_with(tls: &TlsConfig, versions: Versions) -> Result<Net, BuildError> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(TCP_KEEPALIVE));
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls.client_config()?).https_or_http();
+    if let Some(name) = &tls.server_name_override {
+        let name = ServerName::try_from(name.clone())
+            .map_err(|e| BuildError::new(format!("tls.server_name_override: {name:?}: {e}")))?;
+        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    Ok(match versions {
+        Versions::Http1AndHttp2 => builder.enable_all_versions().wrap_connector(tcp),
+        Versions::Http2Only => builder.enable_http2().wrap_connector(tcp),
+    })
 }
 
 impl Service<Uri> for Connector {
@@ -57,8 +78,9 @@ impl Service<Uri> for Connector {
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Stream, BoxError>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.net.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        // Neither TCP nor TLS has anything to wait for before a connection is wanted.
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
@@ -69,7 +91,7 @@ impl Service<Uri> for Connector {
                 Ok(Stream(Box::new(TokioIo::new(stream))))
             });
         }
-        let connecting = self.net.call(uri);
+        let connecting = Net::clone(&self.net.get()).call(uri);
         Box::pin(async move { Ok(Stream(Box::new(connecting.await?))) })
     }
 }

@@ -56,7 +56,7 @@ impl GrpcClient {
     /// # Errors
     /// What is wrong with a file of the `tls` block.
     pub fn new(options: GrpcOptions) -> Result<Self, BuildError> {
-        let connector = Connector::new(&options.client.tls, Versions::Http2Only)?;
+        let connector = Connector::new(&options.client.tls, Versions::Http2Only, options.client.cx.as_ref())?;
         let timeout = options.client.timeout;
         let mut headers = options.headers;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use muxbridge_core::{BuildError, ExportError};
+use muxbridge_core::{BuildContext, BuildError, ExportError};
 use std::time::Duration;
 
 /// The most that is read of an answer, in bytes. An answer is a status and a few counts; a destination that sends more
@@ -26,11 +26,13 @@ pub struct ClientOptions {
     pub timeout: Duration,
     /// How to talk TLS.
     pub tls: TlsConfig,
+    /// Whose gauge shows when the client certificate expires.
+    pub cx: Option<BuildContext>,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        ClientOptions { timeout: Duration::from_secs(10), tls: TlsConfig::default() }
+        ClientOptions { timeout: Duration::from_secs(10), tls: TlsConfig::default(), cx: None }
     }
 }
 
@@ -49,7 +51,7 @@ impl HttpClient {
     /// # Errors
     /// What is wrong with a file of the `tls` block.
     pub fn new(options: &ClientOptions) -> Result<HttpClient, BuildError> {
-        let connector = Connector::new(&options.tls, Versions::Http1AndHttp2)?;
+        let connector = Connector::new(&options.tls, Versions::Http1AndHttp2, options.cx.as_ref())?;
         Ok(HttpClient { client: builder().build(connector), timeout: options.timeout })
     }
 

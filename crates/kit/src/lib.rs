@@ -8,3 +8,4 @@ pub mod headers;
 pub mod http;
 pub mod status;
 pub mod tls;
+pub mod watch;

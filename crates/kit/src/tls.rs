@@ -1,7 +1,7 @@
 //! The `tls` block of an exporter, and the client configuration that it stands for.
 
-use muxbridge_core::BuildError;
 use muxbridge_core::config::Problems;
+use muxbridge_core::{BuildContext, BuildError, names};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -92,6 +92,11 @@ impl TlsConfig {
         builder.with_client_auth_cert(chain, key).map_err(|e| unusable("tls.cert_file", cert_file, &e))
     }
 
+    /// The files that are named in it: when one changes, [`client_config`](Self::client_config) gives another result.
+    pub fn files(&self) -> Vec<PathBuf> {
+        [&self.ca_file, &self.cert_file, &self.key_file].into_iter().flatten().cloned().collect()
+    }
+
     fn roots(&self) -> Result<Arc<RootCertStore>, BuildError> {
         let Some(file) = &self.ca_file else {
             return Ok(system_roots());
@@ -116,6 +121,20 @@ pub fn certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static
         return Err(unusable(key, file, &"it holds no PEM certificate"));
     }
     Ok(found)
+}
+
+/// When a certificate expires, in seconds since 1970.
+pub fn not_after(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let (_, read) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    u64::try_from(read.validity().not_after.timestamp()).ok()
+}
+
+/// Sets the gauge that says when the first certificate of a chain expires that does. `setting` is the option that names
+/// the file.
+pub fn show_expiry(chain: &[CertificateDer<'_>], setting: &str, cx: &BuildContext) {
+    if let Some(first) = chain.iter().filter_map(not_after).min() {
+        cx.counter(names::TLS_EXPIRY, &[("setting", setting)]).set(first);
+    }
 }
 
 fn unusable(key: &str, file: &Path, problem: &dyn std::fmt::Display) -> BuildError {

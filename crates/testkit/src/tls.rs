@@ -45,6 +45,17 @@ impl Authority {
         (self.file("client.pem", &certificate.pem()), self.file("client-key.pem", &key.serialize_pem()))
     }
 
+    /// A certificate and a key for a server called `name`, as PEM files. It expires in this year. Called again, it puts
+    /// new ones in the place of those.
+    pub fn server_files(&self, name: &str, year: i32) -> (PathBuf, PathBuf) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let key = self.file("server-key.pem", &key.serialize_pem());
+        (self.file("server.pem", &certificate.pem()), key)
+    }
+
     /// A server called `name` (the scripted servers call themselves `localhost`), with HTTP/2 and HTTP/1.1. With
     /// `require_client` it wants a client certificate of this authority.
     pub fn server(&self, name: &str, require_client: bool) -> ServerTls {

@@ -10,7 +10,6 @@ use info::Discovery;
 pub(crate) use info::Info;
 use muxbridge_core::{BuildContext, BuildError, ExportError};
 use muxbridge_kit::http::{ClientOptions, HttpClient, unix_uri};
-use muxbridge_kit::tls::TlsConfig;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -94,7 +93,7 @@ impl Agent {
         origin: &Origin,
         cx: &BuildContext,
     ) -> Result<Self, BuildError> {
-        let client = HttpClient::new(&ClientOptions { timeout, tls: TlsConfig::default() })?;
+        let client = HttpClient::new(&ClientOptions { timeout, ..ClientOptions::default() })?;
         let uri = |path| agent_uri(url, path).map_err(BuildError::new);
         let endpoint = |path, signal| -> Result<Endpoint, BuildError> {
             let mut endpoint = Endpoint::new(&client, uri(path)?, Whose::Agent, signal, cx)

@@ -68,7 +68,11 @@ impl Intakes {
     pub(crate) fn new(config: &Config, cx: &BuildContext) -> Result<Self, BuildError> {
         debug_assert!(config.mode == Mode::Agentless);
         let agentless = &config.agentless;
-        let client = HttpClient::new(&ClientOptions { timeout: config.timeout.0, tls: config.tls.clone() })?;
+        let client = HttpClient::new(&ClientOptions {
+            timeout: config.timeout.0,
+            tls: config.tls.clone(),
+            cx: Some(cx.clone()),
+        })?;
         let key = secret_value(&config.api_key).map_err(|p| BuildError::new(format!("api_key: {p}")))?;
         let endpoint = |host, path, signal| -> Result<Endpoint, BuildError> {
             let uri = agentless.uri(host, &config.site, path).map_err(BuildError::new)?;

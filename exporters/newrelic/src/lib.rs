@@ -50,7 +50,11 @@ impl ExporterKind for NewRelic {
     }
 
     fn build(config: Config, cx: &BuildContext) -> Result<NewRelicExporter, BuildError> {
-        let client = HttpClient::new(&ClientOptions { timeout: config.timeout.0, tls: config.tls.clone() })?;
+        let client = HttpClient::new(&ClientOptions {
+            timeout: config.timeout.0,
+            tls: config.tls.clone(),
+            cx: Some(cx.clone()),
+        })?;
         let door = |target| Door::new(&config, target, &client, cx);
         let doors =
             [Signal::Traces, Signal::Metrics, Signal::Logs].map(|signal| door(Target::Signal(signal)));

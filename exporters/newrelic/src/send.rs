@@ -59,7 +59,11 @@ impl Door {
             headers.insert("api-key", key.clone());
             let client = GrpcClient::new(GrpcOptions {
                 endpoint: uri.clone(),
-                client: ClientOptions { timeout: config.timeout.0, tls: config.tls.clone() },
+                client: ClientOptions {
+                    timeout: config.timeout.0,
+                    tls: config.tls.clone(),
+                    cx: Some(cx.clone()),
+                },
                 compression,
                 headers,
                 user_agent: HeaderValue::from_static(AGENT),

@@ -33,11 +33,11 @@ impl ExporterKind for Otlp {
         Some(crate::preview(batches))
     }
 
-    fn build(config: GrpcConfig, _cx: &BuildContext) -> Result<OtlpExporter, BuildError> {
+    fn build(config: GrpcConfig, cx: &BuildContext) -> Result<OtlpExporter, BuildError> {
         let endpoint = config.uri().map_err(|e| BuildError::new(format!("endpoint: {e}")))?;
         let client = GrpcClient::new(GrpcOptions {
             endpoint,
-            client: ClientOptions { timeout: config.timeout.0, tls: config.tls },
+            client: ClientOptions { timeout: config.timeout.0, tls: config.tls, cx: Some(cx.clone()) },
             compression: config.compression,
             headers: headers::build(&config.headers)?,
             user_agent: HeaderValue::from_static(USER_AGENT),

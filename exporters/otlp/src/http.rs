@@ -57,7 +57,11 @@ impl ExporterKind for OtlpHttp {
             encoding: config.encoding,
             compression: config.compression,
             max_request_bytes: config.max_request_bytes,
-            client: HttpClient::new(&ClientOptions { timeout: config.timeout.0, tls: config.tls })?,
+            client: HttpClient::new(&ClientOptions {
+                timeout: config.timeout.0,
+                tls: config.tls,
+                cx: Some(cx.clone()),
+            })?,
             clock: cx.clock.clone(),
         })
     }

@@ -20,6 +20,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use muxbridge_core::BuildError;
 use muxbridge_kit::headers;
+use muxbridge_kit::watch::Watched;
 use rustls::pki_types::ServerName;
 use std::error::Error;
 use std::io::{self, Read};
@@ -49,7 +50,8 @@ pub(super) struct Page {
 pub(super) struct Fetcher {
     plan: Plan,
     headers: HeaderMap,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// The files are looked at again for each scrape.
+    tls: Option<(Watched<TlsConnector>, ServerName<'static>)>,
     max_body: usize,
 }
 
@@ -98,7 +100,7 @@ impl Fetcher {
         match &self.tls {
             None => self.request(stream, request).await,
             Some((connector, name)) => {
-                let secured = connector.connect(name.clone(), stream).await;
+                let secured = connector.get().connect(name.clone(), stream).await;
                 let failed = |e| Failure::new(Reason::Tls, format_args!("the TLS handshake failed: {e}"));
                 self.request(secured.map_err(failed)?, request).await
             }
@@ -161,13 +163,15 @@ impl Fetcher {
     }
 }
 
-fn tls(plan: &Plan) -> Result<(TlsConnector, ServerName<'static>), BuildError> {
-    let config = plan.tls.client_config()?;
+fn tls(plan: &Plan) -> Result<(Watched<TlsConnector>, ServerName<'static>), BuildError> {
+    let tls = plan.tls.clone();
+    let connector =
+        Watched::new(tls.files(), move || Ok(TlsConnector::from(Arc::new(tls.client_config()?))))?;
     let name = plan.tls.server_name_override.as_ref().unwrap_or(&plan.endpoint.host);
     let name = ServerName::try_from(name.clone()).map_err(|e| {
         BuildError::new(format!("{}: {name:?} is no name for TLS: {e}", plan.endpoint.printable()))
     })?;
-    Ok((TlsConnector::from(Arc::new(config)), name))
+    Ok((connector, name))
 }
 
 /// Looks the name up once, leaves out what is never scraped, and connects to the rest in order.
