@@ -19,6 +19,7 @@ mod it {
     mod prometheus_page;
     mod prometheus_roundtrip;
     mod scrape;
+    mod security;
     mod structure;
     mod translate_command;
     mod translate_metrics;

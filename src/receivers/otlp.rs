@@ -1,18 +1,23 @@
 //! The receiver `otlp`: OTLP over gRPC and HTTP.
 
+mod auth;
 mod body;
+mod caught;
 mod config;
 mod grpc;
 mod http;
 mod inflate;
 mod intake;
 mod listen;
+mod memory;
 mod refusal;
+mod shared;
 mod status;
 #[cfg(test)]
 mod tests;
 mod tls;
 
+pub use auth::{AuthConfig, BasicConfig, BearerConfig, Htpasswd};
 use body::Budget;
 pub use config::{Config, GrpcConfig, HttpConfig, Protocols, TlsConfig};
 use intake::{Intake, Tally};
@@ -21,6 +26,7 @@ use muxbridge_core::config::Problems;
 use muxbridge_core::{
     BoxError, BuildContext, BuildError, Consumer, Receiver, ReceiverFactory, ReceiverKind, Signal, Stop,
 };
+use shared::Door;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -45,17 +51,22 @@ impl ReceiverKind for Otlp {
     }
 
     fn build(config: Config, cx: &BuildContext) -> Result<OtlpReceiver, BuildError> {
+        let shared = config.shared.get(&config, cx)?;
         let mut listeners = Vec::new();
         if let Some(grpc) = &config.protocols.grpc {
             let protocol = Protocol::Grpc { limit: grpc.limit(), max_streams: grpc.max_concurrent_streams };
-            listeners.push(listen(&config, protocol, &grpc.endpoint, grpc.tls.as_ref(), cx)?);
+            listeners.push(listen(&config, protocol, &grpc.endpoint, &shared.grpc, cx)?);
         }
         if let Some(http) = &config.protocols.http {
             let protocol = Protocol::Http { limit: http.max_request_body_size };
-            listeners.push(listen(&config, protocol, &http.endpoint, http.tls.as_ref(), cx)?);
+            listeners.push(listen(&config, protocol, &http.endpoint, &shared.http, cx)?);
         }
-        let budget = Budget::new(config.max_in_flight());
-        Ok(OtlpReceiver { id: cx.id.clone(), listeners, budget, tally: Tally::new(cx) })
+        Ok(OtlpReceiver {
+            id: cx.id.clone(),
+            listeners,
+            budget: shared.budget.clone(),
+            tally: Tally::new(cx),
+        })
     }
 }
 
@@ -63,16 +74,10 @@ fn listen(
     config: &Config,
     protocol: Protocol,
     endpoint: &str,
-    tls: Option<&TlsConfig>,
+    door: &Arc<Door>,
     cx: &BuildContext,
 ) -> Result<Listener, BuildError> {
-    let name = protocol.name();
-    let setting = format!("receivers.{}.protocols.{name}", cx.id);
-    let alpn: &[&[u8]] = match protocol {
-        Protocol::Grpc { .. } => &[b"h2"],
-        Protocol::Http { .. } => &[b"h2", b"http/1.1"],
-    };
-    let tls = tls.map(|tls| tls::acceptor(tls, &format!("{setting}.tls"), alpn)).transpose()?;
+    let setting = format!("receivers.{}.protocols.{}", cx.id, protocol.name());
     let failed = |error: io::Error| cannot_listen(endpoint, &setting, &error);
     let wanted = endpoint
         .to_socket_addrs()
@@ -81,12 +86,45 @@ fn listen(
     let socket = listen::bind(wanted, cx.worker).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
     if cx.worker == 0 {
-        tracing::info!(receiver = cx.id, protocol = name, %address, tls = tls.is_some(), "listening");
-        if !address.ip().is_loopback() && tls.is_none() {
-            tracing::warn!(receiver = cx.id, protocol = name, %address, "others on the network can send here in plain text");
-        }
+        tell(config, protocol, address, &setting, cx);
     }
-    Ok(Listener { protocol, address, socket, tls, max_connections: config.max_connections })
+    let age = config.max_connection_age.0;
+    let (door, max_connections) = (Arc::clone(door), config.max_connections);
+    Ok(Listener {
+        protocol,
+        address,
+        socket,
+        door,
+        max_connections,
+        max_age: (!age.is_zero()).then_some(age),
+    })
+}
+
+/// Logs where we listen, and what is open to the network.
+fn tell(config: &Config, protocol: Protocol, address: SocketAddr, setting: &str, cx: &BuildContext) {
+    let (grpc, http) = (&config.protocols.grpc, &config.protocols.http);
+    let (tls, auth) = match protocol {
+        Protocol::Grpc { .. } => grpc.as_ref().map(|p| (p.tls.as_ref(), p.auth.is_some())),
+        Protocol::Http { .. } => http.as_ref().map(|p| (p.tls.as_ref(), p.auth.is_some())),
+    }
+    .unwrap_or_default();
+    let (id, protocol) = (&cx.id, protocol.name());
+    tracing::info!(receiver = id, protocol, %address, tls = tls.is_some(), auth, "listening");
+    if address.ip().is_loopback() {
+        return;
+    }
+    if tls.is_none() {
+        tracing::warn!(
+            receiver = id, protocol, %address,
+            "whoever is in between can read what is sent here, and any token; set {setting}.tls, or listen on 127.0.0.1"
+        );
+    }
+    if !auth && tls.is_none_or(|tls| tls.client_ca_file.is_none()) {
+        tracing::warn!(
+            receiver = id, protocol, %address,
+            "everyone who reaches this port can send here; set {setting}.auth, or {setting}.tls.client_ca_file"
+        );
+    }
 }
 
 /// Names who is usually there and the setting that moves us.

@@ -19,11 +19,14 @@ const MIN_RATE: u64 = 1024;
 
 /// The bytes that may be in flight at once.
 #[derive(Clone, Debug)]
-pub(super) struct Budget(Arc<AtomicUsize>);
+pub(super) struct Budget {
+    free: Arc<AtomicUsize>,
+    total: usize,
+}
 
 impl Budget {
     pub(super) fn new(bytes: usize) -> Self {
-        Budget(Arc::new(AtomicUsize::new(bytes)))
+        Budget { free: Arc::new(AtomicUsize::new(bytes)), total: bytes }
     }
 
     /// A share of nothing, to grow.
@@ -34,7 +37,7 @@ impl Budget {
     /// How many bytes are free.
     #[cfg(test)]
     pub(super) fn free(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.free.load(Ordering::Relaxed)
     }
 }
 
@@ -49,19 +52,37 @@ impl Share {
     pub(super) fn grow_to(&mut self, bytes: usize) -> Result<(), Refusal> {
         let more = bytes.saturating_sub(self.held);
         let take = |free: usize| free.checked_sub(more);
-        match self.budget.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+        match self.budget.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
             Ok(_) => {
                 self.held += more;
                 Ok(())
             }
-            Err(_) => Err(Refusal::NoRoom),
+            Err(_) => Err(self.no_room(bytes)),
         }
+    }
+
+    /// Whether so many bytes would fit now: what would not is refused before it is read. Nothing is held, or senders who
+    /// announce much and send nothing would hold everything.
+    pub(super) fn fits(&self, bytes: usize) -> Result<(), Refusal> {
+        let free = self.held + self.budget.free.load(Ordering::Relaxed);
+        if bytes <= free { Ok(()) } else { Err(self.no_room(bytes)) }
+    }
+
+    /// What could not fit if it were alone must not be asked to come back.
+    fn no_room(&self, bytes: usize) -> Refusal {
+        let total = self.budget.total;
+        if bytes <= total {
+            return Refusal::NoRoom;
+        }
+        Refusal::TooLarge(format!(
+            "the request takes more than {total} bytes, all that may be in flight at once"
+        ))
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.budget.0.fetch_add(self.held, Ordering::Relaxed);
+        self.budget.free.fetch_add(self.held, Ordering::Relaxed);
     }
 }
 

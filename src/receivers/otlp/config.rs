@@ -1,10 +1,14 @@
 //! What the user writes for the receiver `otlp`.
 
-use muxbridge_core::config::Problems;
+use super::auth::{self, AuthConfig};
+use super::memory;
+use super::shared::Once;
+use muxbridge_core::config::{GoDuration, Problems};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 const MIB: usize = 1024 * 1024;
+const DEFAULT_IN_FLIGHT: usize = 256 * MIB;
 
 /// Configuration of `otlp`. The keys are those of the Collector's receiver of the same name.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -14,23 +18,42 @@ pub struct Config {
     /// `protocols`, both are on.
     #[serde(deserialize_with = "or_default")]
     pub protocols: Protocols,
-    /// The most telemetry that may be in memory between the socket and the pipeline, in MiB of decoded bytes, over all
-    /// protocols of one worker. At least twice the largest request. Beyond it, senders are asked to come back.
-    /// Default 256.
-    pub max_in_flight_mib: usize,
+    /// The most telemetry that may be in memory between the sockets and the pipeline, in MiB of decoded bytes, over all
+    /// protocols and workers. At least twice the largest request. Beyond it, senders are asked to come back. Default
+    /// 256, or a quarter of what memory the control group of the process may use, if that is less.
+    pub max_in_flight_mib: Option<usize>,
     /// The most connections to one protocol of one worker; further ones wait in the backlog of the system. Default 4096.
     pub max_connections: usize,
+    /// The most connections from one address (of IPv6: from one /64 network) to one protocol; further ones are closed.
+    /// Default 1024.
+    pub max_connections_per_ip: usize,
+    /// How old a connection may get, give or take a tenth, before it is asked to end after the requests under way, so
+    /// that senders spread over what was started since. `0`: no limit. Default 1h.
+    pub max_connection_age: GoDuration,
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(super) shared: Once,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { protocols: Protocols::default(), max_in_flight_mib: 256, max_connections: 4096 }
+        Config {
+            protocols: Protocols::default(),
+            max_in_flight_mib: None,
+            max_connections: 4096,
+            max_connections_per_ip: 1024,
+            max_connection_age: GoDuration::from_secs(3600),
+            shared: Once::default(),
+        }
     }
 }
 
 impl Config {
     pub(super) fn max_in_flight(&self) -> usize {
-        self.max_in_flight_mib.saturating_mul(MIB)
+        match self.max_in_flight_mib {
+            Some(mib) => mib.saturating_mul(MIB),
+            None => memory::limit().map_or(DEFAULT_IN_FLIGHT, |limit| DEFAULT_IN_FLIGHT.min(limit / 4)),
+        }
     }
 }
 
@@ -60,6 +83,8 @@ pub struct GrpcConfig {
     pub endpoint: String,
     /// Serve TLS. Default: plain text.
     pub tls: Option<TlsConfig>,
+    /// Who may send. Default: everyone who reaches the port.
+    pub auth: Option<AuthConfig>,
     /// The largest request in MiB, before and after decompression. Default 64.
     pub max_recv_msg_size_mib: usize,
     /// The most requests at once on one connection. Default 128.
@@ -71,6 +96,7 @@ impl Default for GrpcConfig {
         GrpcConfig {
             endpoint: "127.0.0.1:4317".to_owned(),
             tls: None,
+            auth: None,
             max_recv_msg_size_mib: 64,
             max_concurrent_streams: 128,
         }
@@ -91,13 +117,20 @@ pub struct HttpConfig {
     pub endpoint: String,
     /// Serve TLS. Default: plain text.
     pub tls: Option<TlsConfig>,
+    /// Who may send. Default: everyone who reaches the port.
+    pub auth: Option<AuthConfig>,
     /// The largest request body in bytes, before and after decompression. Default 67108864 (64 MiB).
     pub max_request_body_size: usize,
 }
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        HttpConfig { endpoint: "127.0.0.1:4318".to_owned(), tls: None, max_request_body_size: 64 * MIB }
+        HttpConfig {
+            endpoint: "127.0.0.1:4318".to_owned(),
+            tls: None,
+            auth: None,
+            max_request_body_size: 64 * MIB,
+        }
     }
 }
 
@@ -130,8 +163,13 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
             "no protocol is on; write grpc, http or both below it, or leave it out for both",
         );
     }
-    if config.max_connections == 0 {
-        problems.add("max_connections", "0 would accept nobody; write 1 or more");
+    for (key, most) in [
+        ("max_connections", config.max_connections),
+        ("max_connections_per_ip", config.max_connections_per_ip),
+    ] {
+        if most == 0 {
+            problems.add(key, "0 would accept nobody; write 1 or more");
+        }
     }
     let mut largest = 0;
     problems.at("protocols", |problems| {
@@ -144,17 +182,19 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
             problems.at("http", |p| {
                 check_endpoint(&http.endpoint, 4318, p);
                 check_tls(http.tls.as_ref(), p);
+                check_auth(http.auth.as_ref(), p);
                 check_size("max_request_body_size", http.max_request_body_size, 1024 * MIB, p);
             });
         }
     });
-    if config.max_in_flight() / 2 < largest {
+    if let Some(mib) = config.max_in_flight_mib
+        && mib.saturating_mul(MIB) / 2 < largest
+    {
         problems.add(
             "max_in_flight_mib",
             format!(
-                "{} MiB cannot hold the largest request twice (JSON is held beside what it becomes); \
+                "{mib} MiB cannot hold the largest request twice (JSON is held beside what it becomes); \
                  write at least {}, or lower the limit of the requests",
-                config.max_in_flight_mib,
                 largest.saturating_mul(2).div_ceil(MIB)
             ),
         );
@@ -164,6 +204,7 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
 fn check_grpc(grpc: &GrpcConfig, problems: &mut Problems) {
     check_endpoint(&grpc.endpoint, 4317, problems);
     check_tls(grpc.tls.as_ref(), problems);
+    check_auth(grpc.auth.as_ref(), problems);
     check_size("max_recv_msg_size_mib", grpc.max_recv_msg_size_mib, 1024, problems);
     if grpc.max_concurrent_streams == 0 {
         problems.add("max_concurrent_streams", "0 would answer nobody; write 1 or more");
@@ -188,6 +229,12 @@ fn check_endpoint(endpoint: &str, usual: u16, problems: &mut Problems) {
                  or 0.0.0.0:{usual} for every interface"
             ),
         );
+    }
+}
+
+fn check_auth(auth: Option<&AuthConfig>, problems: &mut Problems) {
+    if let Some(auth) = auth {
+        problems.at("auth", |problems| auth::check(auth, problems));
     }
 }
 

@@ -27,18 +27,20 @@ where
     let (parts, body) = request.into_parts();
     let mut response = match take(intake, limit, &parts, body).await {
         Ok(()) => success(),
-        Err(refusal) => {
-            intake.count(&refusal);
-            let is_grpc = parts.headers.get(CONTENT_TYPE).is_some_and(is_grpc);
-            let mut response = refuse(&refusal);
-            if !is_grpc {
-                // What is no gRPC client looks at the status of HTTP.
-                *response.status_mut() = refusal.http_status();
-            }
-            response
-        }
+        Err(refusal) => turn_away(intake, &refusal, &parts.headers),
     };
     response.headers_mut().insert("grpc-accept-encoding", ENCODINGS);
+    response
+}
+
+/// Answers a call that is not taken.
+pub(super) fn turn_away(intake: &Intake, refusal: &Refusal, headers: &HeaderMap) -> Response<Answer> {
+    intake.count(refusal);
+    let mut response = refuse(refusal);
+    if !headers.get(CONTENT_TYPE).is_some_and(is_grpc) {
+        // What is no gRPC client looks at the status of HTTP.
+        *response.status_mut() = refusal.http_status();
+    }
     response
 }
 
@@ -148,7 +150,7 @@ fn success() -> Response<Answer> {
 }
 
 /// Headers alone, which gRPC reads as trailers.
-fn refuse(refusal: &Refusal) -> Response<Answer> {
+pub(super) fn refuse(refusal: &Refusal) -> Response<Answer> {
     let status = refusal.rpc_status().to_grpc();
     let (parts, ()) = status.into_http::<()>().into_parts();
     Response::from_parts(parts, Answer { data: Bytes::new(), trailers: None })

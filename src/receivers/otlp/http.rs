@@ -7,6 +7,7 @@ use super::refusal::Refusal;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
@@ -17,16 +18,19 @@ use std::time::Duration;
 /// How much of a refused body is read and thrown away, and for how long at most.
 const DISCARD: (usize, Duration) = (64 * 1024 * 1024, Duration::from_secs(5));
 
+/// The same for whoever may not send anything.
+const DISCARD_STRANGER: (usize, Duration) = (1024 * 1024, Duration::from_secs(1));
+
 /// How requests and their answers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub(super) enum Format {
     Protobuf,
     Json,
 }
 
 impl Format {
     /// Parameters and case do not matter, and the value may hold any bytes.
-    fn of(headers: &HeaderMap) -> Option<Format> {
+    pub(super) fn of(headers: &HeaderMap) -> Option<Format> {
         let value = headers.get(CONTENT_TYPE)?.as_bytes();
         let media = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
         if media.eq_ignore_ascii_case(b"application/x-protobuf") {
@@ -63,12 +67,31 @@ where
         }
         Err(refusal) => {
             intake.count(&refusal);
-            // Over HTTP/2 the answer has its own stream; a client that waits for "100 Continue" has sent nothing.
-            if parts.version < Version::HTTP_2 && !parts.headers.contains_key(EXPECT) {
-                pieces.discard(DISCARD.0, DISCARD.1).await;
-            }
+            discard(&parts, pieces, DISCARD).await;
             refuse(format, &refusal)
         }
+    }
+}
+
+/// Answers a request of which nothing is to be read.
+pub(super) async fn turn_away<B>(intake: &Intake, refusal: &Refusal, request: Request<B>) -> Response<Answer>
+where
+    B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin,
+{
+    intake.count(refusal);
+    let (parts, body) = request.into_parts();
+    discard(&parts, Pieces::new(body, DISCARD_STRANGER.0), DISCARD_STRANGER).await;
+    refuse(Format::of(&parts.headers).unwrap_or(Format::Protobuf), refusal)
+}
+
+/// Lets the sender finish, so that it reads our answer. Over HTTP/2 the answer has its own stream; a client that waits for
+/// "100 Continue" has sent nothing.
+async fn discard<B>(parts: &Parts, pieces: Pieces<B>, (most, within): (usize, Duration))
+where
+    B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin,
+{
+    if parts.version < Version::HTTP_2 && !parts.headers.contains_key(EXPECT) {
+        pieces.discard(most, within).await;
     }
 }
 
@@ -94,6 +117,7 @@ where
         return Err(Refusal::TooLarge(format!("the request is over {limit} bytes")));
     }
     let mut share = intake.share();
+    share.fits(length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0))?;
     let body = read(pieces, encoding, limit, &mut share).await?;
     let otlp = match format {
         Format::Protobuf => body,
@@ -123,7 +147,8 @@ fn respond(format: Format, body: Bytes) -> Response<Answer> {
     response
 }
 
-fn refuse(format: Format, refusal: &Refusal) -> Response<Answer> {
+/// The answer to a request that is not taken.
+pub(super) fn refuse(format: Format, refusal: &Refusal) -> Response<Answer> {
     let status = refusal.rpc_status();
     let body = if format == Format::Json { status.to_json() } else { status.to_protobuf() };
     let mut response = respond(format, body);
@@ -137,6 +162,9 @@ fn refuse(format: Format, refusal: &Refusal) -> Response<Answer> {
     match refusal {
         Refusal::Method => {
             headers.insert(ALLOW, HeaderValue::from_static("POST"));
+        }
+        Refusal::Unauthenticated(challenge) => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         Refusal::Encoding(_) => {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd, deflate"));

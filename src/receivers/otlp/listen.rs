@@ -1,6 +1,10 @@
 //! A listening socket and its connections: binding, accepting, time limits, shutdown.
 
+use super::body::{Answer, BODY_DEADLINE};
+use super::caught::caught;
 use super::intake::{Intake, Tally};
+use super::refusal::Refusal;
+use super::shared::{Door, Peer};
 use super::{grpc, http};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -10,7 +14,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,6 +29,8 @@ const BACKLOG: i32 = 1024;
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the head of an HTTP/1 request may take; also how long such a connection may idle.
 const HEADER_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a connection may be open before its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(25);
 /// How long a connection may be open without a request in it.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// How long a connection that was told to end may take to do so.
@@ -34,6 +40,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 const MAX_HEADERS: u32 = 16 * 1024;
+/// Over HTTP/1 the head is read into the buffer that the body goes through; a smaller one would slow down large bodies.
+const MAX_HEAD_BUFFER: usize = 128 * 1024;
+const MAX_RESETS: usize = 20;
+const MAX_ERRORS: usize = 256;
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
 /// What is spoken on a listener, with the largest request in bytes.
@@ -57,8 +67,9 @@ pub(super) struct Listener {
     pub(super) protocol: Protocol,
     pub(super) address: SocketAddr,
     pub(super) socket: StdListener,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) door: Arc<Door>,
     pub(super) max_connections: usize,
+    pub(super) max_age: Option<Duration>,
 }
 
 /// Binds a port that the workers of this process share. The first worker looks first whether the port is free: among
@@ -90,10 +101,10 @@ fn open(address: SocketAddr, share: bool) -> io::Result<Socket> {
 impl Listener {
     /// Accepts until `stop`, then waits for the requests that have begun.
     pub(super) async fn serve(self, intake: Arc<Intake>, stop: Stop) -> Result<(), BoxError> {
-        let Listener { protocol, socket, tls, max_connections, .. } = self;
+        let Listener { protocol, socket, door, max_connections, max_age, .. } = self;
         let listener = TcpListener::from_std(socket)?;
-        let server =
-            Arc::new(Server { protocol, tls, intake, builder: builder(protocol), stop: stop.clone() });
+        let builder = builder(protocol);
+        let server = Arc::new(Server { protocol, door, intake, builder, max_age, stop: stop.clone() });
         let mut connections = JoinSet::new();
         let mut stopped = pin!(stop.wait());
         loop {
@@ -101,18 +112,25 @@ impl Listener {
             let room = connections.len() < max_connections;
             tokio::select! {
                 () = &mut stopped => break,
-                Some(ended) = connections.join_next() => log_panic(ended),
+                Some(ended) = connections.join_next() => log_panic(ended, server.intake.tally()),
                 accepted = listener.accept(), if room => match accepted {
-                    Ok((stream, _)) => {
-                        connections.spawn(server.clone().connection(stream));
-                    }
+                    Ok((stream, from)) => match server.door.peers.enter(from.ip()) {
+                        Some(peer) => {
+                            connections.spawn(server.clone().connection(stream, peer));
+                        }
+                        None => server.intake.tally().bad_request("too_many_connections"),
+                    },
                     Err(error) => pause_after(&error, server.intake.tally()).await,
                 },
             }
         }
         drop(listener);
         // Each connection sees `stop` itself and takes no longer than it may; this is for what hangs.
-        let drained = async { while connections.join_next().await.map(log_panic).is_some() {} };
+        let drained = async {
+            while let Some(ended) = connections.join_next().await {
+                log_panic(ended, server.intake.tally());
+            }
+        };
         if timeout(2 * GOODBYE, drained).await.is_err() {
             tracing::warn!(connections = connections.len(), "connections cut at shutdown");
         }
@@ -120,8 +138,9 @@ impl Listener {
     }
 }
 
-fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+fn log_panic(ended: Result<(), tokio::task::JoinError>, tally: &Tally) {
     if let Err(error) = ended {
+        tally.bad_request("panic");
         tracing::error!(%error, "a connection failed; please report this");
     }
 }
@@ -146,7 +165,12 @@ fn builder(protocol: Protocol) -> Builder<TokioExecutor> {
         }
         Protocol::Http { .. } => 128,
     };
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE).max_headers(64);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_DEADLINE)
+        .max_headers(64)
+        .max_buf_size(MAX_HEAD_BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -154,6 +178,9 @@ fn builder(protocol: Protocol) -> Builder<TokioExecutor> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEADERS)
+        // Requests that were cancelled before we saw them, and streams that we had to end: beyond it, the connection ends.
+        .max_pending_accept_reset_streams(Some(MAX_RESETS))
+        .max_local_error_reset_streams(Some(MAX_ERRORS))
         .keep_alive_interval(KEEPALIVE.0)
         .keep_alive_timeout(KEEPALIVE.1);
     builder
@@ -162,18 +189,20 @@ fn builder(protocol: Protocol) -> Builder<TokioExecutor> {
 /// What all connections of a listener share.
 struct Server {
     protocol: Protocol,
-    tls: Option<TlsAcceptor>,
+    door: Arc<Door>,
     intake: Arc<Intake>,
     builder: Builder<TokioExecutor>,
+    max_age: Option<Duration>,
     stop: Stop,
 }
 
 impl Server {
-    async fn connection(self: Arc<Self>, stream: TcpStream) {
+    /// `_peer` is held until the connection ends.
+    async fn connection(self: Arc<Self>, stream: TcpStream, _peer: Peer) {
         // Without it the last packet of an answer may wait for an acknowledgement.
         let _ = SockRef::from(&stream).set_tcp_nodelay(true);
-        let Some(tls) = &self.tls else { return self.requests(stream).await };
-        match timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await {
+        let Some(tls) = &self.door.tls else { return self.requests(stream).await };
+        match timeout(HANDSHAKE_DEADLINE, TlsAcceptor::from(tls.get()).accept(stream)).await {
             Ok(Ok(stream)) => self.requests(stream).await,
             failed => {
                 self.intake.tally().bad_request("tls");
@@ -188,27 +217,65 @@ impl Server {
     async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S) {
         let activity = Arc::new(Activity::new());
         let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
-            let (intake, protocol) = (self.intake.clone(), self.protocol);
+            let (intake, protocol, door) = (self.intake.clone(), self.protocol, self.door.clone());
             let busy = Busy::new(activity.clone());
             async move {
                 let _busy = busy;
-                let answer = match protocol {
-                    Protocol::Grpc { limit, .. } => grpc::answer(&intake, limit, request).await,
-                    Protocol::Http { limit } => http::answer(&intake, limit, request).await,
-                };
-                Ok::<_, std::convert::Infallible>(answer)
+                Ok::<_, std::convert::Infallible>(answer(&intake, protocol, &door, request).await)
             }
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
-        tokio::select! {
+        let grace = tokio::select! {
             ended = connection.as_mut() => return log_end(ended),
-            () = activity.idle() => {}
-            () = self.stop.wait() => {}
-        }
+            () = activity.idle() => GOODBYE,
+            // A request that has just begun may take its time.
+            () = grow_old(self.max_age) => BODY_DEADLINE + GOODBYE,
+            () = self.stop.wait() => GOODBYE,
+        };
         connection.as_mut().graceful_shutdown();
-        if let Ok(ended) = timeout(GOODBYE, connection).await {
-            log_end(ended);
+        let stopped = async {
+            self.stop.wait().await;
+            tokio::time::sleep(GOODBYE).await;
+        };
+        tokio::select! {
+            ended = timeout(grace, connection) => ended.map_or((), log_end),
+            () = stopped => {}
         }
+    }
+}
+
+/// Answers one request. A panic ends the request alone.
+async fn answer(
+    intake: &Intake,
+    protocol: Protocol,
+    door: &Door,
+    request: hyper::Request<Incoming>,
+) -> hyper::Response<Answer> {
+    let format = http::Format::of(request.headers()).unwrap_or(http::Format::Protobuf);
+    let admitted = door.guard.as_ref().map_or(Ok(()), |guard| guard.admit(request.headers()));
+    let answered = caught(async {
+        match (protocol, admitted) {
+            (Protocol::Grpc { limit, .. }, Ok(())) => grpc::answer(intake, limit, request).await,
+            (Protocol::Http { limit }, Ok(())) => http::answer(intake, limit, request).await,
+            (Protocol::Grpc { .. }, Err(refusal)) => grpc::turn_away(intake, &refusal, request.headers()),
+            (Protocol::Http { .. }, Err(refusal)) => http::turn_away(intake, &refusal, request).await,
+        }
+    });
+    answered.await.unwrap_or_else(|| {
+        intake.count(&Refusal::Internal);
+        tracing::error!("a request made the receiver panic; it was refused, please report this");
+        match protocol {
+            Protocol::Grpc { .. } => grpc::refuse(&Refusal::Internal),
+            Protocol::Http { .. } => http::refuse(format, &Refusal::Internal),
+        }
+    })
+}
+
+/// Completes when a connection has reached its age, which differs by up to a tenth so that not all leave at once.
+async fn grow_old(max_age: Option<Duration>) {
+    match max_age {
+        Some(age) => tokio::time::sleep(age.mul_f64(0.9 + fastrand::f64() / 5.0)).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -221,22 +288,26 @@ fn log_end(ended: Result<(), BoxError>) {
 /// How many requests are under way on a connection, and since when there is none.
 struct Activity {
     requests: AtomicUsize,
+    /// Whether there has been one.
+    began: AtomicBool,
     changed: Mutex<Instant>,
 }
 
 impl Activity {
     fn new() -> Self {
-        Activity { requests: AtomicUsize::new(0), changed: Mutex::new(Instant::now()) }
+        let (requests, began) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Activity { requests, began, changed: Mutex::new(Instant::now()) }
     }
 
     fn touch(&self) {
         *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Completes when there has been no request for [`IDLE_LIMIT`].
+    /// Completes when there has been no request for [`IDLE_LIMIT`], or none at all for [`FIRST_REQUEST`].
     async fn idle(&self) {
         loop {
-            let mut until = *self.changed.lock().unwrap_or_else(PoisonError::into_inner) + IDLE_LIMIT;
+            let limit = if self.began.load(Ordering::Relaxed) { IDLE_LIMIT } else { FIRST_REQUEST };
+            let mut until = *self.changed.lock().unwrap_or_else(PoisonError::into_inner) + limit;
             if self.requests.load(Ordering::Relaxed) > 0 {
                 until = Instant::now() + IDLE_LIMIT;
             } else if until <= Instant::now() {
@@ -253,6 +324,7 @@ struct Busy(Arc<Activity>);
 impl Busy {
     fn new(activity: Arc<Activity>) -> Self {
         activity.requests.fetch_add(1, Ordering::Relaxed);
+        activity.began.store(true, Ordering::Relaxed);
         Busy(activity)
     }
 }

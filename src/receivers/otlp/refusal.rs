@@ -35,6 +35,10 @@ pub(super) enum Refusal {
     MediaType(String),
     /// A compression that we do not read.
     Encoding(String),
+    /// No credential, or a wrong one; what would be accepted, as `WWW-Authenticate` says it.
+    Unauthenticated(&'static str),
+    /// Our own fault.
+    Internal,
 }
 
 impl Refusal {
@@ -51,6 +55,8 @@ impl Refusal {
             Refusal::Method => Some("method"),
             Refusal::MediaType(_) => Some("content_type"),
             Refusal::Encoding(_) => Some("content_encoding"),
+            Refusal::Unauthenticated(_) => Some("unauthenticated"),
+            Refusal::Internal => Some("panic"),
         }
     }
 
@@ -63,6 +69,8 @@ impl Refusal {
             Refusal::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::MediaType(_) | Refusal::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Refusal::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -82,6 +90,9 @@ impl Refusal {
             Refusal::TooLarge(_) => (Code::ResourceExhausted, None),
             Refusal::TooSlow => (Code::DeadlineExceeded, None),
             Refusal::Aborted(_) => (Code::Cancelled, None),
+            Refusal::Unauthenticated(_) => (Code::Unauthenticated, None),
+            // Not to be retried: the same bytes would fail again.
+            Refusal::Internal => (Code::Internal, None),
         };
         RpcStatus::new(code, &self.message(), detail)
     }
@@ -106,6 +117,10 @@ impl Refusal {
             Refusal::TooSlow => "the request did not arrive in time".to_owned(),
             Refusal::Aborted(problem) => format!("the request broke off: {problem}"),
             Refusal::Method => "only POST is served here".to_owned(),
+            Refusal::Unauthenticated(_) => {
+                "send a valid token or password in the header authorization".to_owned()
+            }
+            Refusal::Internal => "this request made the receiver fail; please report it".to_owned(),
             Refusal::TooLarge(text)
             | Refusal::NoSuchPath(text)
             | Refusal::MediaType(text)

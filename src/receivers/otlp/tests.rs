@@ -242,11 +242,28 @@ async fn h7_a_full_pipeline_is_503_with_a_delay_of_whole_seconds_never_under_one
 
 #[tokio::test]
 async fn r12_a_request_beyond_the_budget_in_flight_is_asked_to_come_back() {
+    let request = recorded().remove(2);
+    let rig = rig(None, request.len() + 1000);
+    let mut other = rig.intake.share();
+    other.grow_to(1001).unwrap();
+    // Whether its length is known before or not.
+    let length = request.len().to_string();
+    for known in [&[PB][..], &[PB, ("content-length", length.as_bytes())]] {
+        let (status, headers, _) = send(&rig, post("/v1/traces", known, request.clone())).await;
+        assert_eq!(status, 503);
+        assert!(headers.contains_key("retry-after"));
+    }
+    assert_eq!(rig.counters.sum(names::BAD_REQUESTS, &[("reason", "no_room")]), 2);
+    drop(other);
+    assert_eq!(send(&rig, post("/v1/traces", &[PB], request.clone())).await.0, 200);
+    assert_eq!(rig.budget.free(), request.len() + 1000);
+}
+
+#[tokio::test]
+async fn m1_a_request_that_could_never_fit_into_the_budget_is_not_asked_to_come_back() {
     let rig = rig(None, 1000);
     let (status, headers, _) = send(&rig, post("/v1/traces", &[PB], recorded().remove(2))).await;
-    assert_eq!(status, 503);
-    assert!(headers.contains_key("retry-after"));
-    assert_eq!(rig.counters.sum(names::BAD_REQUESTS, &[("reason", "no_room")]), 1);
+    assert_eq!((status.as_u16(), headers.get("retry-after")), (413, None));
     assert_eq!(rig.budget.free(), 1000);
 }
 

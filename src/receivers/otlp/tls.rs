@@ -1,16 +1,36 @@
 //! TLS of a listener: certificate, key and, for mutual TLS, the authorities of clients.
 
 use super::config::TlsConfig;
-use muxbridge_core::BuildError;
+use muxbridge_core::{BuildContext, BuildError};
+use muxbridge_kit::tls::show_expiry;
+use muxbridge_kit::watch::Watched;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use std::path::PathBuf;
 use std::sync::Arc;
-use tokio_rustls::TlsAcceptor;
 
-/// Reads the files. `setting` is the path of `tls` in the configuration, for errors; `alpn` in order of preference.
-pub(super) fn acceptor(config: &TlsConfig, setting: &str, alpn: &[&[u8]]) -> Result<TlsAcceptor, BuildError> {
+/// The configuration that the files stand for; made anew when they change, for the connections from then on. `setting` is
+/// the path of `tls` in the receiver's configuration; `alpn` in order of preference.
+pub(super) fn watched(
+    config: &TlsConfig,
+    setting: &str,
+    alpn: &'static [&'static [u8]],
+    cx: &BuildContext,
+) -> Result<Watched<ServerConfig>, BuildError> {
+    let names = [Some(&config.cert_file), Some(&config.key_file), config.client_ca_file.as_ref()];
+    let files = names.into_iter().flatten().map(PathBuf::from).collect();
+    let (config, setting, cx) = (config.clone(), setting.to_owned(), cx.clone());
+    Watched::new(files, move || server_config(&config, &setting, alpn, &cx))
+}
+
+fn server_config(
+    config: &TlsConfig,
+    setting: &str,
+    alpn: &[&[u8]],
+    cx: &BuildContext,
+) -> Result<ServerConfig, BuildError> {
     let wrong = |key: &str, file: &str, problem: &dyn std::fmt::Display| {
         BuildError::new(format!("{setting}.{key}: cannot use {file}: {problem}"))
     };
@@ -24,6 +44,7 @@ pub(super) fn acceptor(config: &TlsConfig, setting: &str, alpn: &[&[u8]]) -> Res
             })
     };
     let chain = certificates("cert_file", &config.cert_file)?;
+    let shown = chain.clone();
     let key = PrivateKeyDer::from_pem_file(&config.key_file)
         .map_err(|error| wrong("key_file", &config.key_file, &error))?;
 
@@ -48,5 +69,6 @@ pub(super) fn acceptor(config: &TlsConfig, setting: &str, alpn: &[&[u8]]) -> Res
         .with_single_cert(chain, key)
         .map_err(|error| wrong("cert_file", &config.cert_file, &error))?;
     server.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    Ok(TlsAcceptor::from(Arc::new(server)))
+    show_expiry(&shown, &format!("{setting}.cert_file"), cx);
+    Ok(server)
 }

@@ -1,0 +1,148 @@
+//! What the instances of one receiver on all workers share: the budget of bytes, who may enter, and certificates.
+
+use super::auth::Guard;
+use super::body::Budget;
+use super::config::Config;
+use super::tls;
+use muxbridge_core::{BuildContext, BuildError};
+use muxbridge_kit::watch::Watched;
+use rustls::ServerConfig;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Made by the first worker that builds the receiver.
+#[derive(Clone, Default)]
+pub(super) struct Once(Arc<Mutex<Option<Arc<Shared>>>>);
+
+impl std::fmt::Debug for Once {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Once")
+    }
+}
+
+impl Once {
+    /// # Errors
+    /// A file of `tls` or `auth` that cannot be used.
+    pub(super) fn get(&self, config: &Config, cx: &BuildContext) -> Result<Arc<Shared>, BuildError> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = &*made {
+            return Ok(Arc::clone(shared));
+        }
+        let shared = Arc::new(Shared::new(config, cx)?);
+        *made = Some(Arc::clone(&shared));
+        Ok(shared)
+    }
+}
+
+/// What all instances of one receiver share.
+pub(super) struct Shared {
+    pub(super) budget: Budget,
+    pub(super) grpc: Arc<Door>,
+    pub(super) http: Arc<Door>,
+}
+
+/// Who may enter through the listeners of one protocol.
+pub(super) struct Door {
+    /// `None`: plain text.
+    pub(super) tls: Option<Watched<ServerConfig>>,
+    /// `None`: everyone.
+    pub(super) guard: Option<Guard>,
+    pub(super) peers: Peers,
+}
+
+impl Shared {
+    fn new(config: &Config, cx: &BuildContext) -> Result<Shared, BuildError> {
+        let Config { protocols, .. } = config;
+        let door = |name: &str, alpn, tls: Option<&_>, auth: Option<&_>| {
+            let setting = format!("protocols.{name}");
+            let tls = tls.map(|tls| tls::watched(tls, &format!("{setting}.tls"), alpn, cx)).transpose()?;
+            let guard = auth.map(|auth| Guard::new(auth, &format!("{setting}.auth"))).transpose()?;
+            Ok(Arc::new(Door { tls, guard, peers: Peers::new(config.max_connections_per_ip) }))
+        };
+        let (grpc, http) = (protocols.grpc.as_ref(), protocols.http.as_ref());
+        Ok(Shared {
+            budget: Budget::new(config.max_in_flight()),
+            grpc: door(
+                "grpc",
+                &[b"h2"],
+                grpc.and_then(|p| p.tls.as_ref()),
+                grpc.and_then(|p| p.auth.as_ref()),
+            )?,
+            http: door(
+                "http",
+                &[b"h2", b"http/1.1"],
+                http.and_then(|p| p.tls.as_ref()),
+                http.and_then(|p| p.auth.as_ref()),
+            )?,
+        })
+    }
+}
+
+/// Counts the connections of each address.
+pub(super) struct Peers {
+    most: usize,
+    /// The hash is seeded at random: an attacker does not choose what collides.
+    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Peers {
+    fn new(most: usize) -> Peers {
+        Peers { most, open: Arc::default() }
+    }
+
+    /// A place for one more connection, given back when dropped; `None` if the address has all that it may have.
+    pub(super) fn enter(&self, address: IpAddr) -> Option<Peer> {
+        // One IPv6 host has at least a /64 to itself.
+        let address = match address.to_canonical() {
+            IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> 64 << 64).into()),
+            ip => ip,
+        };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(address).or_insert(0);
+        if *count >= self.most {
+            return None;
+        }
+        *count += 1;
+        Some(Peer { address, open: Arc::clone(&self.open) })
+    }
+}
+
+/// The place of one connection.
+pub(super) struct Peer {
+    address: IpAddr,
+    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Peers;
+
+    #[test]
+    fn m6_an_address_has_so_many_connections_and_a_v6_network_counts_as_one() {
+        let peers = Peers::new(2);
+        let [ours, other, six, same_network] =
+            ["192.0.2.1", "::ffff:192.0.2.2", "2001:db8::1", "2001:db8::ffff"].map(|a| a.parse().unwrap());
+        let first = peers.enter(ours).unwrap();
+        let _second = peers.enter(ours).unwrap();
+        assert!(peers.enter(ours).is_none());
+        assert!(peers.enter(other).is_some());
+        drop(first);
+        let _third = peers.enter(ours).unwrap();
+        let _six = (peers.enter(six).unwrap(), peers.enter(same_network).unwrap());
+        assert!(peers.enter(six).is_none());
+        assert_eq!(peers.open.lock().unwrap().len(), 2, "addresses without connections are forgotten");
+    }
+}

@@ -1,0 +1,6 @@
+//! What `docs/security.md` promises, each promise with the tests that would fail if it were broken. The numbers are those
+//! of the list there.
+
+mod access;
+mod kit;
+mod slow;
