@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use muxbridge_core::Signal;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -52,6 +53,8 @@ pub struct GrpcReply {
     pub hangup: bool,
     /// Never answers.
     pub silence: bool,
+    /// How long to wait before the answer; the call is recorded before.
+    pub delay: Duration,
 }
 
 impl GrpcReply {
@@ -81,7 +84,7 @@ impl GrpcReply {
 /// A `google.rpc.Status` with a `google.rpc.RetryInfo` among its details.
 pub fn retry_info(code: u32, seconds: u64, nanos: u32) -> Bytes {
     #[derive(prost::Message)]
-    struct Duration {
+    struct Delay {
         #[prost(int64, tag = "1")]
         seconds: i64,
         #[prost(int32, tag = "2")]
@@ -90,7 +93,7 @@ pub fn retry_info(code: u32, seconds: u64, nanos: u32) -> Bytes {
     #[derive(prost::Message)]
     struct RetryInfo {
         #[prost(message, optional, tag = "1")]
-        retry_delay: Option<Duration>,
+        retry_delay: Option<Delay>,
     }
     #[derive(prost::Message)]
     struct Any {
@@ -109,7 +112,7 @@ pub fn retry_info(code: u32, seconds: u64, nanos: u32) -> Bytes {
         details: Vec<Any>,
     }
     use prost::Message;
-    let delay = Duration { seconds: seconds as i64, nanos: nanos as i32 };
+    let delay = Delay { seconds: seconds as i64, nanos: nanos as i32 };
     let any = |name: &str, value| Any { type_url: format!("type.googleapis.com/google.rpc.{name}"), value };
     let info = RetryInfo { retry_delay: Some(delay) }.encode_to_vec();
     // Another detail stands before it, as servers may add.
@@ -130,7 +133,12 @@ pub struct GrpcServer {
 impl GrpcServer {
     /// Answers each call with what `reply` makes of it.
     pub async fn start(reply: impl Fn(&Call) -> GrpcReply + Send + Sync + 'static) -> GrpcServer {
-        Self::listen(None, Arc::new(reply)).await
+        Self::listen(None, Arc::new(reply), true).await
+    }
+
+    /// The same without a record of what came in, for long runs: `reply` sees it all.
+    pub async fn start_without_log(reply: impl Fn(&Call) -> GrpcReply + Send + Sync + 'static) -> GrpcServer {
+        Self::listen(None, Arc::new(reply), false).await
     }
 
     /// The same over TLS; see [`crate::tls`].
@@ -138,15 +146,15 @@ impl GrpcServer {
         tls: Arc<rustls::ServerConfig>,
         reply: impl Fn(&Call) -> GrpcReply + Send + Sync + 'static,
     ) -> GrpcServer {
-        Self::listen(Some(tls.into()), Arc::new(reply)).await
+        Self::listen(Some(tls.into()), Arc::new(reply), true).await
     }
 
-    async fn listen(tls: Option<TlsAcceptor>, reply: Script) -> GrpcServer {
+    async fn listen(tls: Option<TlsAcceptor>, reply: Script, keep: bool) -> GrpcServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let addr = listener.local_addr().expect("an address");
         let log = Log::new();
         let secure = tls.is_some();
-        let running = serve::tcp(listener, tls, Scripted { reply, log: log.clone() });
+        let running = serve::tcp(listener, tls, Scripted { reply, log: log.clone(), keep });
         GrpcServer { addr, tls: secure, log, _running: running }
     }
 
@@ -179,6 +187,7 @@ impl GrpcServer {
 struct Scripted {
     reply: Script,
     log: Arc<Log<Call>>,
+    keep: bool,
 }
 
 impl Answer for Scripted {
@@ -200,7 +209,12 @@ impl Answer for Scripted {
             headers: head.headers,
         };
         let reply = (self.reply)(&call);
-        self.log.add(call);
+        if self.keep {
+            self.log.add(call);
+        }
+        if !reply.delay.is_zero() {
+            tokio::time::sleep(reply.delay).await;
+        }
         if reply.hangup {
             return Err(Hangup);
         }

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -43,6 +44,10 @@ pub struct Reply {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,
+    /// How long to wait before the answer; the request is recorded before.
+    pub delay: Duration,
+    /// Sends the body byte by byte, with this much time in between.
+    pub drip: Option<Duration>,
 }
 
 impl Reply {
@@ -53,7 +58,7 @@ impl Reply {
 
     /// An answer without a body.
     pub fn status(status: u16) -> Self {
-        Reply { status, headers: Vec::new(), body: Bytes::new() }
+        Reply { status, headers: Vec::new(), body: Bytes::new(), delay: Duration::ZERO, drip: None }
     }
 
     /// 200 with a JSON body.
@@ -65,6 +70,20 @@ impl Reply {
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Late by this much.
+    #[must_use]
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// With a body that comes byte by byte.
+    #[must_use]
+    pub fn dripping(mut self, pause: Duration) -> Self {
+        self.drip = Some(pause);
         self
     }
 
@@ -89,7 +108,12 @@ pub struct Server {
 impl Server {
     /// Answers each request with what `reply` makes of it.
     pub async fn start(reply: impl Fn(&Recorded) -> Reply + Send + Sync + 'static) -> Server {
-        Self::listen(None, Arc::new(reply)).await
+        Self::listen(None, Arc::new(reply), true).await
+    }
+
+    /// The same without a record of what came in, for long runs: `reply` sees it all.
+    pub async fn start_without_log(reply: impl Fn(&Recorded) -> Reply + Send + Sync + 'static) -> Server {
+        Self::listen(None, Arc::new(reply), false).await
     }
 
     /// The same over TLS; see [`crate::tls`].
@@ -97,22 +121,22 @@ impl Server {
         tls: Arc<rustls::ServerConfig>,
         reply: impl Fn(&Recorded) -> Reply + Send + Sync + 'static,
     ) -> Server {
-        Self::listen(Some(tls.into()), Arc::new(reply)).await
+        Self::listen(Some(tls.into()), Arc::new(reply), true).await
     }
 
     /// The same on a unix socket; [`Server::url`] and [`Server::addr`] mean nothing then.
     pub fn start_unix(path: &Path, reply: impl Fn(&Recorded) -> Reply + Send + Sync + 'static) -> Server {
         let log = Log::new();
-        let running = serve::unix(path, Scripted { reply: Arc::new(reply), log: log.clone() });
+        let running = serve::unix(path, Scripted { reply: Arc::new(reply), log: log.clone(), keep: true });
         Server { addr: SocketAddr::from(([127, 0, 0, 1], 0)), scheme: "unix", log, _running: running }
     }
 
-    async fn listen(tls: Option<TlsAcceptor>, reply: Script) -> Server {
+    async fn listen(tls: Option<TlsAcceptor>, reply: Script, keep: bool) -> Server {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let addr = listener.local_addr().expect("an address");
         let log = Log::new();
-        let running = serve::tcp(listener, tls, Scripted { reply, log: log.clone() });
+        let running = serve::tcp(listener, tls, Scripted { reply, log: log.clone(), keep });
         Server { addr, scheme, log, _running: running }
     }
 
@@ -145,6 +169,7 @@ impl Server {
 struct Scripted {
     reply: Script,
     log: Arc<Log<Recorded>>,
+    keep: bool,
 }
 
 impl Answer for Scripted {
@@ -160,7 +185,13 @@ impl Answer for Scripted {
             headers: head.headers,
         };
         let reply = (self.reply)(&recorded);
-        self.log.add(recorded);
+        if self.keep {
+            self.log.add(recorded);
+        }
+        // A timer would cost those that do not wait a turn of the runtime.
+        if !reply.delay.is_zero() {
+            tokio::time::sleep(reply.delay).await;
+        }
         match reply.status {
             Reply::HANGUP => return Err(Hangup),
             Reply::SILENCE => std::future::pending().await,
@@ -170,6 +201,10 @@ impl Answer for Scripted {
         for (name, value) in &reply.headers {
             response = response.header(name, value);
         }
-        Ok(response.body(Full::new(reply.body).boxed_unsync()).expect("a valid reply"))
+        let body = match reply.drip {
+            None => Full::new(reply.body).boxed_unsync(),
+            Some(pause) => serve::Drip::new(reply.body, pause).boxed_unsync(),
+        };
+        Ok(response.body(body).expect("a valid reply"))
     }
 }

@@ -9,7 +9,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -90,6 +92,37 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, ans
     let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
+/// A body that comes byte by byte.
+pub(crate) struct Drip {
+    rest: Bytes,
+    pause: Duration,
+    next: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl Drip {
+    pub(crate) fn new(rest: Bytes, pause: Duration) -> Self {
+        Drip { rest, pause, next: Box::pin(tokio::time::sleep(pause)) }
+    }
+}
+
+impl hyper::body::Body for Drip {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
+        if self.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        std::task::ready!(self.next.as_mut().poll(cx));
+        let later = tokio::time::Instant::now() + self.pause;
+        self.next.as_mut().reset(later);
+        Poll::Ready(Some(Ok(hyper::body::Frame::data(self.rest.split_to(1)))))
+    }
+}
+
 /// What came in, in order, and who waits for it.
 pub(crate) struct Log<T> {
     entries: Mutex<Vec<T>>,
@@ -129,6 +162,14 @@ impl<T: Clone> Log<T> {
             Err(_) => panic!("waited for {n} requests, {} came", self.all().len()),
         }
     }
+}
+
+/// These bytes in gzip.
+pub fn gzip(bytes: &[u8]) -> Bytes {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).expect("memory");
+    encoder.finish().expect("memory").into()
 }
 
 /// Undoes `gzip`, `zstd`, `deflate` (zlib), or nothing.

@@ -62,6 +62,20 @@ impl Authority {
         self.server_of_versions(name, require_client, rustls::ALL_VERSIONS)
     }
 
+    /// A server called `name` with a certificate that was valid until the year 2000.
+    pub fn expired_server(&self, name: &str) -> ServerTls {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2000, 1, 1);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let chain = vec![certificate.der().clone()];
+        Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap())
+    }
+
     /// A server called `name` that knows nothing newer than TLS 1.2.
     pub fn old_server(&self, name: &str) -> ServerTls {
         self.server_of_versions(name, false, &[&rustls::version::TLS12])
