@@ -3,6 +3,7 @@
 mod components;
 mod demo;
 mod newrelic;
+mod queue;
 mod run;
 mod schema;
 mod translate;
@@ -35,6 +36,8 @@ enum Command {
     Translate(translate::Arguments),
     /// Check a configuration file: all problems at once, no network.
     Validate(validate::Arguments),
+    /// Show what is on the disk of a bridge and not yet delivered; repair it, or drop it, while the bridge is stopped.
+    Queue(queue::Arguments),
     /// Print New Relic's dashboard and alert conditions for an account, or create them there.
     Newrelic {
         #[command(subcommand)]
@@ -87,6 +90,7 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments, &registry),
         Command::Translate(arguments) => translate::run(&arguments, &registry),
         Command::Validate(arguments) => validate::run(&arguments, &registry),
+        Command::Queue(arguments) => queue::run(&arguments, &registry),
         Command::Newrelic { what } => newrelic::run(&what),
         Command::Components(arguments) => components::run(&arguments, &registry),
         Command::Config { what: ConfigCommand::Schema } => schema::run(&registry),
@@ -158,6 +162,6 @@ pub(crate) fn failure_text(what: impl Display, problems: Problems) -> String {
 #[derive(clap::Args, Default)]
 pub(crate) struct ConfigArgument {
     /// The configuration file (YAML).
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }

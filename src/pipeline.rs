@@ -7,6 +7,7 @@
 //! `tail` the place of one destination in one, `sums` what deltas are made from.
 
 mod circuit;
+pub(crate) mod dead;
 mod delivery;
 mod entry;
 pub(crate) mod graph;
@@ -16,7 +17,7 @@ mod lane;
 mod room;
 pub(crate) mod settings;
 mod sums;
-mod tail;
+pub(crate) mod tail;
 pub(crate) mod tap;
 
 pub(crate) use delivery::Health;

@@ -233,7 +233,8 @@ fn live_points(
     });
 }
 
-/// When a series began: what the page says; else what is remembered; else when the process started; else now.
+/// When a series began: what the page says; else what is remembered; else when the process was scraped before; else when
+/// it started; else now.
 fn start_of(
     point: &Point<'_>,
     shape: Shape,
@@ -252,7 +253,10 @@ fn start_of(
         Some(series) if !now.restarted && point.value.progress() >= series.progress => series.start,
         // It fell without a new process: it began anew some time after the last page.
         Some(_) => process.unwrap_or(0).max(last_time).min(now.time),
-        None => process.unwrap_or(now.time),
+        // It was not on the last page of the process: it began after that, and all of its first value is new.
+        None => {
+            process.unwrap_or(if last_time > 0 { last_time } else { now.time }).max(last_time).min(now.time)
+        }
     }
 }
 

@@ -50,11 +50,14 @@ pub(crate) struct Storage {
     pub(crate) max_size_mib: u64,
     /// Age at which data that no destination took is given up. Default 0: never.
     pub(crate) max_age: GoDuration,
+    /// Mebibytes of what destinations refused for good, kept as OTLP/JSON lines in the directory `dead-letters` of the data
+    /// directory; the oldest go first. Default 64; 0: it is not kept.
+    pub(crate) dead_letter_mib: u64,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Storage { max_size_mib: 10_240, max_age: GoDuration::from_secs(0) }
+        Storage { max_size_mib: 10_240, max_age: GoDuration::from_secs(0), dead_letter_mib: 64 }
     }
 }
 

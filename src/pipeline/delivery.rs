@@ -96,7 +96,7 @@ impl Delivery {
         loop {
             let attempted = tokio::select! {
                 attempted = self.attempt(&batch, attempt) => attempted,
-                () = self.abandon.wait() => return None,
+                () = self.stopped() => return None,
             };
             let (permit, result) = attempted;
             let (after, error) = match result {
@@ -112,12 +112,12 @@ impl Delivery {
                     if items > 1 {
                         return Some(split(&batch, batch.items().div_ceil(2), usize::MAX));
                     }
-                    return self.gave_up("too_large", items, &source.to_string());
+                    return self.refused("too_large", &batch, source.to_string()).await;
                 }
                 Err(ExportError::Permanent { reason, source }) => {
                     permit.answered();
                     self.health.failed(&self.id, &source.to_string());
-                    return self.gave_up(reason, items, &source.to_string());
+                    return self.refused(reason, &batch, source.to_string()).await;
                 }
             };
             permit.failed(self.delay(self.lane.circuit.failures(), after, random));
@@ -134,7 +134,7 @@ impl Delivery {
             counts.retries.add(1);
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
-                () = self.abandon.wait() => return None,
+                () = self.stopped() => return None,
             }
         }
     }
@@ -178,6 +178,24 @@ impl Delivery {
         let omitted = delivered.omitted.min(items - rejected);
         counts.queued.sub(items - rejected);
         counts.sent.add(items - rejected - omitted);
+    }
+
+    /// The time to drain is over, or what is left stays in the log.
+    async fn stopped(&self) {
+        tokio::select! {
+            () = self.abandon.wait() => {}
+            () = self.lane.leaving.wait() => {}
+        }
+    }
+
+    /// The destination will never take it: an operator may want to see why, and to send it again.
+    async fn refused(&self, reason: &'static str, batch: &Batch, error: String) -> Option<Vec<Batch>> {
+        if let Some(dead) = self.lane.dead_letters() {
+            let (id, batch, error) = (self.id.clone(), batch.clone(), error.clone());
+            // It is synced, and the runtime has other work to do.
+            let _ = tokio::task::spawn_blocking(move || dead.keep(&id, &batch, reason, &error)).await;
+        }
+        self.gave_up(reason, batch.items() as u64, &error)
     }
 
     fn gave_up(&self, reason: &str, items: u64, error: &str) -> Option<Vec<Batch>> {

@@ -6,6 +6,7 @@ pub(crate) mod place;
 pub(crate) mod record;
 mod replay;
 
+use super::dead::DeadLetters;
 use super::lane::Lane;
 use super::sums::SumsFile;
 use super::tail::is_second;
@@ -17,7 +18,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, SystemTime};
 
+/// The directory of dead letters in a data directory.
+pub(crate) const DEAD_LETTERS: &str = "dead-letters";
 /// The one cursor of the intake log.
 const REPLAY: &str = "replay";
 /// The largest segment: what a log reserves at once.
@@ -32,6 +36,8 @@ pub(crate) struct Journal {
     /// For what stands beside the logs.
     vfs: Arc<dyn Vfs>,
     directory: PathBuf,
+    /// What destinations refused for good.
+    dead: Option<Arc<DeadLetters>>,
     /// The last run could not be taken up as a whole: its batches stay for the next start.
     incomplete: AtomicBool,
 }
@@ -41,6 +47,7 @@ pub(crate) struct Stored {
     pub(crate) log: Log,
     max_bytes: u64,
     segment_bytes: u64,
+    max_age: Option<Duration>,
     /// Appends that failed.
     failed: Counter,
     name: &'static str,
@@ -74,7 +81,14 @@ impl Stored {
             .map_err(|e| BuildError::new(format!("the data directory: {e} (service.data_dir)")))?;
         tracing::info!(log = name, directory = %directory.display(), ?recovery, "opened");
         let failed = counters.get(names::STORE_FAILED, &[("log", name)]);
-        Ok(Stored { log, max_bytes, segment_bytes, failed, name })
+        Ok(Stored { log, max_bytes, segment_bytes, max_age: place.max_age, failed, name })
+    }
+
+    /// What was accepted before this time, in milliseconds since 1970, is given up.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let oldest = now.checked_sub(self.max_age?)?;
+        u64::try_from(oldest.as_millis()).ok()
     }
 
     pub(crate) fn max_bytes(&self) -> u64 {
@@ -124,8 +138,17 @@ impl Journal {
             intake,
             vfs: Arc::clone(vfs),
             directory: place.directory.clone(),
+            dead: (place.dead_bytes > 0).then(|| {
+                let directory = place.directory.join(DEAD_LETTERS);
+                Arc::new(DeadLetters::new(vfs, &directory, place.dead_bytes, counters))
+            }),
             incomplete: AtomicBool::new(false),
         })
+    }
+
+    /// Where to keep what a destination refused for good, if it is to be kept.
+    pub(crate) fn dead_letters(&self) -> Option<&Arc<DeadLetters>> {
+        self.dead.as_ref()
     }
 
     /// Where the sums of a destination are stored.

@@ -3,6 +3,7 @@
 mod counts;
 
 use super::circuit::Circuit;
+use super::dead::DeadLetters;
 use super::delivery::Health;
 use super::journal::Journal;
 use super::room::{self, Room};
@@ -10,11 +11,11 @@ use super::settings::{SendingQueue, Sizer};
 use super::sums::{Sums, SumsFile};
 use super::tail::{Claim, Next, Tail};
 pub(crate) use counts::LaneCounts;
-use muxbridge_core::{Batch, Counters, Needs, Signal, TemporalityNeed};
+use muxbridge_core::{Batch, Counters, Needs, Signal, Stop, TemporalityNeed};
 use muxbridge_kit::delta::DeltaState;
 use muxbridge_seglog::Error;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -45,6 +46,8 @@ pub(crate) struct Lane {
     pub(crate) counts: LaneCounts,
     /// One destination may limit one signal and take another, so that each lane has its own.
     pub(crate) circuit: Circuit,
+    /// On when what is left stays in the log for the next start.
+    pub(crate) leaving: Stop,
     room: Room,
     state: Mutex<State>,
     changed: Notify,
@@ -52,6 +55,7 @@ pub(crate) struct Lane {
     began: Instant,
     /// Where its sums are stored. Where both are held, this lock was taken first.
     sums_file: Mutex<Option<SumsFile>>,
+    dead: OnceLock<Arc<DeadLetters>>,
 }
 
 /// What makes one request.
@@ -100,6 +104,7 @@ impl Lane {
             settings,
             counts: LaneCounts::new(counters, id, signal),
             circuit: Circuit::default(),
+            leaving: Stop::new(),
             room: Room::default(),
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
@@ -113,6 +118,7 @@ impl Lane {
             changed: Notify::new(),
             began: Instant::now(),
             sums_file: Mutex::default(),
+            dead: OnceLock::new(),
         }
     }
 
@@ -128,9 +134,17 @@ impl Lane {
             file = Some(opened);
         }
         *self.sums_file() = file;
+        if let Some(dead) = journal.dead_letters() {
+            let _ = self.dead.set(Arc::clone(dead));
+        }
         self.expect(tail.unread_items());
         self.lock().tail = Some(tail);
         Ok(())
+    }
+
+    /// Where to keep what the destination refused for good.
+    pub(crate) fn dead_letters(&self) -> Option<Arc<DeadLetters>> {
+        self.dead.get().cloned()
     }
 
     /// The names of its cursors.
@@ -172,6 +186,7 @@ impl Lane {
     pub(crate) fn upkeep(&self, last: bool) {
         let (frozen, place) = {
             let mut state = self.lock();
+            state.give_up_old(&self.counts);
             let State { tail: Some(tail), sums, .. } = &mut *state else { return };
             let expired = tail.notice_expired(&self.counts);
             let Some(sums) = sums else { return };
@@ -245,6 +260,7 @@ impl Lane {
 
     /// A request failed: those who wait for room look again.
     pub(crate) fn failed(&self) {
+        self.leave_if_failing();
         self.room.look_again();
     }
 
@@ -371,11 +387,23 @@ impl Lane {
         }
     }
 
-    /// Takes no more batches; what waits is still delivered.
+    /// Takes no more batches; what waits is still delivered, unless the destination fails and a log has it.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
+        self.leave_if_failing();
         self.changed.notify_waiters();
         self.changed.notify_one();
+    }
+
+    /// At the end nobody need wait for a destination that fails: what is on the disk is safe there.
+    fn leave_if_failing(&self) {
+        let safe = { self.lock() }.is_safe_to_leave();
+        if safe && self.circuit.is_open() && !self.leaving.is_stopped() {
+            self.abandon();
+            self.leaving.stop();
+            self.changed.notify_waiters();
+            self.changed.notify_one();
+        }
     }
 
     /// Takes nothing any more, empties the queue and says how many items are lost: those that no log has.
@@ -391,6 +419,22 @@ impl Lane {
 }
 
 impl State {
+    /// Counts and drops what has been read ahead and became too old meanwhile.
+    fn give_up_old(&mut self, counts: &LaneCounts) {
+        let Some(oldest) = self.tail.as_ref().and_then(Tail::oldest) else { return };
+        while self.waiting.front().is_some_and(|waiting| waiting.next.accepted < oldest) {
+            let Some(Waiting { next, .. }) = self.waiting.pop_front() else { return };
+            counts.drop_queued("expired", next.batch.items() as u64);
+            self.items -= next.batch.items();
+            self.bytes -= next.batch.otlp().len();
+            self.finish(next.number..next.number + 1);
+        }
+    }
+
+    fn is_safe_to_leave(&self) -> bool {
+        self.closed && self.tail.is_some()
+    }
+
     /// Records that need not come again.
     fn finish(&mut self, claim: Claim) {
         let Some(tail) = &mut self.tail else { return };

@@ -207,6 +207,11 @@ impl Tail {
         expired
     }
 
+    /// What was accepted before this time is given up.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        self.outbound.stored.oldest()
+    }
+
     /// Counts that something beside the log could not be stored.
     pub(crate) fn store_failed(&self, error: &Error) {
         self.outbound.stored.failed(error);

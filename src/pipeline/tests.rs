@@ -1,5 +1,7 @@
 //! Delivery against a destination that fails, on paused time.
 
+mod disk;
+
 use super::delivery::{Delivery, Health};
 use super::lane::Lane;
 use super::settings::{RetryOnFailure, SendingQueue};

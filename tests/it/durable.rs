@@ -1,5 +1,6 @@
 //! What is accepted is delivered, whatever happens to the process: the built program with a data directory.
 
+mod refused;
 mod sums;
 
 use super::program::{PROGRAM, http, port};
@@ -33,11 +34,15 @@ impl Setup<'_> {
             "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{otlp}'}}}}}}}}\n\
              processors: {{modelmuxer: {{}}}}\n\
              exporters: {}\n\
-             service:\n  admin: {{endpoint: '127.0.0.1:{admin}'}}\n  workers: 2\n  shutdown_timeout: 2s\n  \
+             service:\n  admin: {{endpoint: '127.0.0.1:{admin}'}}\n  workers: 2\n  \
              data_dir: '{}'\n  {}\n  pipelines: {{{}}}\n",
             self.exporters,
             data.display(),
-            self.service,
+            if self.service.contains("shutdown_timeout") {
+                self.service.to_owned()
+            } else {
+                format!("shutdown_timeout: 2s\n  {}", self.service)
+            },
             self.pipeline,
         );
         std::fs::write(&file, yaml).expect("the configuration");

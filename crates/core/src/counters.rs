@@ -48,6 +48,10 @@ pub mod names {
     pub const UNSTORED: &str = "muxbridge_storage_waiting";
     /// Writes to the data directory that failed. Label `log` (`intake`, or the signal).
     pub const STORE_FAILED: &str = "muxbridge_storage_failed_total";
+    /// Items that a destination refused for good and that were kept as dead letters. Labels `component`, `signal`.
+    pub const DEAD_LETTERS: &str = "muxbridge_dead_letter_items_total";
+    /// Those that could not be kept. Labels `component`, `signal`.
+    pub const DEAD_LETTERS_FAILED: &str = "muxbridge_dead_letter_failed_items_total";
     /// Spans held back until their trace is complete (gauge). Label `component`.
     pub const TRACES_BUFFERED: &str = "muxbridge_buffered_spans";
     /// Traces, or late parts of one, that left the assembly. Labels `component`, `outcome` (`complete`, `idle`, `expired`,

@@ -5,7 +5,7 @@ use crate::options::Error;
 use crate::vfs::{Mode, Vfs, VfsFile, read_full, write_all};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MAGIC: [u8; 8] = *b"MUXCURS\n";
@@ -56,6 +56,17 @@ impl CursorFiles {
         });
         let generation = slots.iter().map(|s| s.generation).max().unwrap_or_default();
         (Self { vfs, dir, slots, generation }, damaged && !valid)
+    }
+
+    /// The newest positions on the disk, for one who only looks.
+    pub(crate) fn read(vfs: &Arc<dyn Vfs>, dir: &Path) -> Positions {
+        let found = NAMES.iter().filter_map(|name| {
+            let file = vfs.open(&dir.join(name), Mode::Read).ok()?;
+            let mut bytes = vec![0; FILE_BYTES];
+            read_full(&*file, &mut bytes, 0).ok()?;
+            decode(&bytes)
+        });
+        found.max_by_key(|(generation, _)| *generation).map(|(_, positions)| positions).unwrap_or_default()
     }
 
     /// The newest positions.

@@ -85,12 +85,12 @@ pub(crate) fn recover(vfs: &dyn Vfs, dir: &Path, names: &[String], max_quarantin
     out
 }
 
-fn parse_name(name: &str) -> Option<u64> {
+pub(crate) fn parse_name(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("seg-")?.strip_suffix(".log")?;
     (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok())?
 }
 
-fn read_header(file: &Arc<dyn VfsFile>, number: u64) -> Result<(SegmentHeader, u64), BadHeader> {
+pub(crate) fn read_header(file: &Arc<dyn VfsFile>, number: u64) -> Result<(SegmentHeader, u64), BadHeader> {
     let mut bytes = vec![0; SEGMENT_HEADER_BYTES as usize];
     let mut read = read_full(&**file, &mut bytes, 0);
     if read.is_err() {

@@ -15,3 +15,5 @@ mod golden;
 mod model;
 #[path = "it/support.rs"]
 mod support;
+#[path = "it/survey.rs"]
+mod survey;

@@ -17,6 +17,8 @@ pub(crate) struct Place {
     /// For all logs together.
     pub(crate) max_bytes: u64,
     pub(crate) max_age: Option<Duration>,
+    /// For what destinations refused for good; 0: it is not kept.
+    pub(crate) dead_bytes: u64,
 }
 
 /// What was chosen, and why, for the log.
@@ -80,6 +82,7 @@ impl Choice {
                 synced: service.durability != Some(Durability::Os),
                 max_bytes: service.storage.max_size_mib.saturating_mul(1 << 20),
                 max_age: (max_age > Duration::ZERO).then_some(max_age),
+                dead_bytes: service.storage.dead_letter_mib.saturating_mul(1 << 20),
             }),
             why: why.to_owned(),
         })

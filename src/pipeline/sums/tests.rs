@@ -82,7 +82,13 @@ struct Bridge {
 }
 
 fn place() -> Place {
-    Place { directory: PathBuf::from("/data"), synced: true, max_bytes: 8 << 20, max_age: None }
+    Place {
+        directory: PathBuf::from("/data"),
+        synced: true,
+        max_bytes: 8 << 20,
+        max_age: None,
+        dead_bytes: 0,
+    }
 }
 
 impl Bridge {
