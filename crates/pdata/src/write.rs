@@ -148,6 +148,24 @@ impl Writer {
         }
     }
 
+    /// As [`Writer::message`], for a long message whose length is about known: room for the length is left in front, so
+    /// that the message has to be moved only if the guess is far off.
+    pub fn message_of(&mut self, number: u32, about: usize, body: impl FnOnce(&mut Writer)) {
+        self.tag(number, 2);
+        let start = self.buf.len();
+        let mut prefix = [0u8; 10];
+        let left = varint_into(&mut prefix, about as u64);
+        self.buf.extend_from_slice(&prefix[..left]);
+        body(self);
+        let length = self.buf.len() - start - left;
+        let width = varint_into(&mut prefix, length as u64);
+        if width == left {
+            self.buf[start..start + left].copy_from_slice(&prefix[..width]);
+        } else {
+            self.buf.splice(start..start + left, prefix[..width].iter().copied());
+        }
+    }
+
     /// A packed list of `fixed64`; nothing if it is empty.
     pub fn packed_fixed64(&mut self, number: u32, values: impl IntoIterator<Item = u64>) {
         self.packed(number, values, |buf, v| buf.extend_from_slice(&v.to_le_bytes()));

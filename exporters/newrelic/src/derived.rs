@@ -1,8 +1,8 @@
 //! What was derived from spans and waits to be sent: APM metrics and custom events.
 //!
-//! Derived data is recorded once the spans have arrived, and sent with the next call. So a retry of spans counts nothing
-//! twice, and a metrics endpoint that is down holds back no spans. Metrics that could not be sent are added to the next
-//! ones; events wait in a bounded queue.
+//! Derived data is recorded once the spans have arrived, and sent after them: metrics every [`PACE`], events at once. So a
+//! retry of spans counts nothing twice, and a metrics endpoint that is down holds back no spans. Metrics that could not be
+//! sent are added to the next ones; events wait in a bounded queue.
 
 use crate::encode::{self, apm::Apm, apm::Wanted};
 use crate::request::PACK_BYTES;
@@ -18,6 +18,12 @@ const MAX_SERVICES: usize = 1_000;
 /// Waits between tries: 5, 10, 20, 40 and from then on 80 seconds.
 const FIRST_WAIT: u64 = 5;
 const LONGEST_WAIT: u64 = 80;
+
+/// How long metrics are collected after some have left. New Relic bills by what it stores, and a point for each batch of
+/// spans says no more than one in five seconds, which is how often its own clients send.
+pub(crate) const PACE: Duration = Duration::from_secs(5);
+/// The shortest wait before something that is due already is tried.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
 /// The longest wait that anybody asks for. A time further ahead was set before the clock went back.
 const LONGEST_ASKED: u64 = 600_000_000_000;
@@ -71,11 +77,15 @@ struct Backoff {
 }
 
 impl Backoff {
+    fn wait(&mut self, now: u64, wait: Duration) {
+        self.not_before = now.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
+    }
+
     fn failed(&mut self, now: u64, after: Option<Duration>) {
         let own = FIRST_WAIT.saturating_mul(1 << self.failures.min(6)).min(LONGEST_WAIT);
         let wait = after.unwrap_or_default().max(Duration::from_secs(own));
         self.failures = self.failures.saturating_add(1);
-        self.not_before = now.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
+        self.wait(now, wait);
     }
 }
 
@@ -156,6 +166,18 @@ impl Derived {
         Some(Taken { derived: self, what: Some(what) })
     }
 
+    /// How long until something that waits is to be sent, if something does.
+    pub(crate) fn next(&self, now: u64) -> Option<Duration> {
+        let state = self.lock();
+        let wait = |backoff: &Backoff| {
+            let ahead = is_ahead(backoff.not_before, now).then(|| backoff.not_before - now);
+            Duration::from_nanos(ahead.unwrap_or_default()).max(SHORTEST_WAIT)
+        };
+        let metrics = (!state.apm.is_empty()).then(|| wait(&state.metrics));
+        let logs = (!state.events.is_empty()).then(|| wait(&state.logs));
+        metrics.into_iter().chain(logs).min()
+    }
+
     /// Gives up what waits: data points and events.
     pub(crate) fn abandon(&self) -> (u64, u64) {
         let mut state = self.lock();
@@ -183,9 +205,16 @@ impl Taken<'_> {
         }
     }
 
-    /// It has arrived.
-    pub(crate) fn done(mut self) {
-        *self.backoff(&mut self.derived.lock()) = Backoff::default();
+    /// It has arrived. Metrics that come now are collected for a while.
+    pub(crate) fn done(mut self, now: u64) {
+        let metrics = matches!(self.what, Some(What::Metrics(_)));
+        let mut state = self.derived.lock();
+        let backoff = self.backoff(&mut state);
+        *backoff = Backoff::default();
+        if metrics {
+            backoff.wait(now, PACE);
+        }
+        drop(state);
         self.what = None;
     }
 

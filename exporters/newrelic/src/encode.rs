@@ -133,7 +133,7 @@ pub fn stale(batch: &Batch, now: u64) -> u64 {
     let is_stale = |time: u64| u64::from(time > 0 && !(oldest..=latest).contains(&time));
     let scopes = batch.resources().flat_map(|r| r.scopes());
     match batch.signal() {
-        Signal::Traces => scopes.flat_map(|s| s.spans()).map(|span| is_stale(span.start)).sum(),
+        Signal::Traces => scopes.flat_map(|s| s.items()).map(|span| is_stale(limits::start(span))).sum(),
         Signal::Logs => {
             scopes.flat_map(|s| s.logs()).map(|log| is_stale(log.time.max(log.observed_time))).sum()
         }

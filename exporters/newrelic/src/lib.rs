@@ -18,6 +18,9 @@ use muxbridge_core::{
 };
 use muxbridge_kit::http::{ClientOptions, HttpClient};
 use send::Door;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// What the registry lists.
 pub const FACTORY: ExporterFactory = ExporterFactory::of::<NewRelic>();
@@ -69,7 +72,7 @@ impl ExporterKind for NewRelic {
             logs = %logs.uri(),
             "sending to new relic"
         );
-        Ok(NewRelicExporter {
+        let inner = Inner {
             traces,
             metrics,
             logs,
@@ -77,13 +80,20 @@ impl ExporterKind for NewRelic {
             derived: Derived::default(),
             apm_metrics: config.apm_metrics,
             llm_events: config.llm_events,
+            sending: tokio::sync::Mutex::default(),
+            scheduled: AtomicBool::default(),
             cx: cx.clone(),
-        })
+        };
+        Ok(NewRelicExporter { inner: Arc::new(inner) })
     }
 }
 
 /// Sends one batch at a time, and what is derived from spans after it.
 pub struct NewRelicExporter {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     traces: Door,
     metrics: Door,
     logs: Door,
@@ -92,10 +102,30 @@ pub struct NewRelicExporter {
     derived: Derived,
     apm_metrics: ApmMetrics,
     llm_events: bool,
+    /// Held while derived data is sent.
+    sending: tokio::sync::Mutex<()>,
+    /// Whether a task waits to send what waits.
+    scheduled: AtomicBool,
     cx: BuildContext,
 }
 
-impl NewRelicExporter {
+/// Sends what was derived when its time has come, also if no batch follows; ends when nothing waits.
+async fn send_when_due(exporter: Weak<Inner>, mut wait: Duration) {
+    loop {
+        tokio::time::sleep(wait).await;
+        let Some(exporter) = exporter.upgrade() else { return };
+        let sending = exporter.sending.lock().await;
+        exporter.send_derived(false).await;
+        drop(sending);
+        exporter.scheduled.store(false, Ordering::Release);
+        match exporter.next_derived() {
+            Some(next) => wait = next,
+            None => return,
+        }
+    }
+}
+
+impl Inner {
     async fn deliver(&self, batch: &Batch) -> Result<Delivered, ExportError> {
         match (batch.signal(), &self.events) {
             (Signal::Traces, _) => self.traces.send(batch).await,
@@ -155,7 +185,7 @@ impl NewRelicExporter {
         let now = self.cx.clock.unix_nanos();
         match result {
             Ok(delivered) => {
-                taken.done();
+                taken.done(now);
                 let sent = items.saturating_sub(delivered.omitted + delivered.rejected);
                 self.count(what.signal, what.sent, sent);
                 true
@@ -174,22 +204,35 @@ impl NewRelicExporter {
             }
         }
     }
+
+    /// How long what was derived has to wait, if something does and no task is waiting for it yet.
+    fn next_derived(&self) -> Option<Duration> {
+        let wait = self.derived.next(self.cx.clock.unix_nanos())?;
+        (!self.scheduled.swap(true, Ordering::AcqRel)).then_some(wait)
+    }
 }
 
 impl Exporter for NewRelicExporter {
     async fn export(&self, batch: &Batch) -> Result<Delivered, ExportError> {
-        let result = self.deliver(batch).await;
+        let result = self.inner.deliver(batch).await;
         if result.is_ok() {
-            self.derive(batch);
+            self.inner.derive(batch);
         }
-        self.send_derived(false).await;
+        // Where somebody else is sending, what was derived just now goes with the next.
+        if let Ok(_sending) = self.inner.sending.try_lock() {
+            self.inner.send_derived(false).await;
+        }
+        if let Some(wait) = self.inner.next_derived() {
+            tokio::spawn(send_when_due(Arc::downgrade(&self.inner), wait));
+        }
         result
     }
 
     async fn shutdown(&self) {
-        self.send_derived(true).await;
-        let (points, events) = self.derived.abandon();
-        self.lost(derived::APM, points);
-        self.lost(derived::LLM, events);
+        let _sending = self.inner.sending.lock().await;
+        self.inner.send_derived(true).await;
+        let (points, events) = self.inner.derived.abandon();
+        self.inner.lost(derived::APM, points);
+        self.inner.lost(derived::LLM, events);
     }
 }

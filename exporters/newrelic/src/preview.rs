@@ -32,7 +32,7 @@ pub(crate) fn preview(config: &Config, batches: &[Batch]) -> Preview {
             if let Some(batch) = taken.batch() {
                 show(config, &batch, &mut preview);
             }
-            taken.done();
+            taken.done(0);
         }
     }
     preview

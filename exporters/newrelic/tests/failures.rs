@@ -155,6 +155,23 @@ async fn metrics_that_find_no_way_hold_back_no_spans_and_arrive_later_in_one() {
 }
 
 #[tokio::test]
+async fn metrics_leave_every_five_seconds_and_the_last_ones_without_another_batch() {
+    let server = Standin::start([]).await;
+    let time = Time::start();
+    let (exporter, _) = timed(&server.url(), &json!({}), &time);
+    for at in [0, 4, 4, 4, 4] {
+        time.forward(at - time.seconds());
+        exporter.export(&translated()).await.unwrap();
+    }
+    assert_eq!(by_path(&server.requests()), paths(&[("/v1/metrics", 1), ("/v1/traces", 5)]));
+    // Nothing more comes in, and time goes by.
+    time.forward(1);
+    server.wait_for(7).await;
+    assert_eq!(by_path(&server.requests()), paths(&[("/v1/metrics", 2), ("/v1/traces", 5)]));
+    assert_eq!(durations(&server.requests()), counts(&[(CLIENT, 5), (SERVER, 5)]));
+}
+
+#[tokio::test]
 async fn at_the_end_what_waits_is_tried_once_more_and_the_rest_is_counted() {
     for (faults, arrived, lost) in [(1, 1, 0), (2, 0, 2)] {
         let server = Standin::start((0..faults).map(|_| ("/v1/metrics", Fault::Status(500)))).await;

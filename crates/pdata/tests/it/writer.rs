@@ -71,3 +71,21 @@ fn unknown_fields_survive_an_edit_of_the_fields_around_them() {
         assert_eq!(found, spans, "seed {seed}");
     }
 }
+
+#[test]
+fn a_message_has_the_same_bytes_whatever_its_length_was_thought_to_be() {
+    for length in [0, 1, 127, 128, 300, 20_000] {
+        let content = vec![7; length];
+        let mut expected = Writer::new();
+        expected.bytes(1, b"before");
+        expected.bytes(2, &content);
+        expected.bytes(3, b"after");
+        for about in [0, 127, 128, length, 1_000_000] {
+            let mut out = Writer::new();
+            out.bytes(1, b"before");
+            out.message_of(2, about, |out| out.raw(&content));
+            out.bytes(3, b"after");
+            assert_eq!(out, expected, "{length} bytes, thought to be {about}");
+        }
+    }
+}

@@ -70,6 +70,11 @@ impl Standin {
         self.server.url()
     }
 
+    /// Waits until there were this many requests.
+    pub async fn wait_for(&self, n: usize) -> Vec<Recorded> {
+        self.server.wait_for(n).await
+    }
+
     /// All requests, in order.
     pub fn requests(&self) -> Vec<Recorded> {
         self.server.requests()

@@ -45,7 +45,7 @@ fn events_beyond_the_bound_are_counted_and_those_before_it_stay() {
         let batch = taken.batch().unwrap();
         assert!(batch.otlp().len() <= PACK_BYTES);
         sent += batch.items() as u64;
-        taken.done();
+        taken.done(0);
     }
     assert_eq!((sent, waiting(&derived)), (MAX_EVENTS, (0, 0)));
 }
@@ -59,7 +59,7 @@ fn events_whose_call_is_cut_short_are_the_next_ones_again() {
     assert_eq!(waiting(&derived), (0, 4));
     let taken = derived.take(LLM, 0, false).unwrap();
     assert_eq!(events_of(&taken), 3);
-    taken.done();
+    taken.done(0);
     assert_eq!(events_of(&derived.take(LLM, 0, false).unwrap()), 1);
 }
 
@@ -76,7 +76,7 @@ fn the_waits_double_up_to_80_seconds_and_a_longer_one_that_is_asked_for_counts()
     derived.take(LLM, now, false).unwrap().failed(now, Some(Duration::from_secs(600)));
     assert!(derived.take(LLM, now + 600 * SECOND - 1, false).is_none());
     assert!(derived.take(LLM, now, true).is_some(), "the last chance waits for nothing");
-    derived.take(LLM, now + 600 * SECOND, false).unwrap().done();
+    derived.take(LLM, now + 600 * SECOND, false).unwrap().done(0);
     derived.record_events(&calls(1));
     derived.take(LLM, now, false).unwrap().failed(now, None);
     assert!(derived.take(LLM, now + 5 * SECOND, false).is_some(), "a success ends the series of failures");
@@ -88,4 +88,42 @@ fn what_is_given_up_is_counted_once() {
     derived.record_events(&calls(3));
     assert_eq!((derived.abandon(), derived.abandon()), ((0, 3), (0, 0)));
     assert!(derived.take(LLM, 0, true).is_none());
+}
+
+/// A request that ModelMuxer answered.
+fn answered() -> Batch {
+    let mut w = Writer::new();
+    w.message(field::REQUEST_RESOURCE, |w| {
+        w.message(resource_items::SCOPES, |w| {
+            w.message(scope_items::ITEMS, |w| {
+                w.bytes(span::TRACE_ID, &[1; 16]);
+                w.bytes(span::SPAN_ID, &[1; 8]);
+                w.varint(span::KIND, 2);
+                w.fixed64(span::END_TIME, SECOND);
+                w.attribute_str(span::ATTRIBUTES, "modelmuxer.span.name", "http.request");
+                w.attribute_str(span::ATTRIBUTES, "http.request.method", "POST");
+            });
+        });
+    });
+    muxbridge_testkit::batch(Signal::Traces, w.into_bytes())
+}
+
+#[test]
+fn metrics_leave_at_once_and_then_every_five_seconds_and_nothing_that_waits_is_forgotten() {
+    let derived = Derived::default();
+    assert_eq!(derived.next(0), None);
+    derived.record_metrics(&answered(), false);
+    assert_eq!(derived.next(0), Some(SHORTEST_WAIT));
+    derived.take(APM, 0, false).unwrap().done(0);
+    assert_eq!(derived.next(0), None);
+    derived.record_metrics(&answered(), false);
+    assert!(derived.take(APM, 4 * SECOND, false).is_none());
+    assert_eq!(derived.next(4 * SECOND), Some(Duration::from_secs(1)));
+    // Events are not collected; they are what is due next.
+    derived.record_events(&calls(1));
+    assert_eq!(derived.next(4 * SECOND), Some(SHORTEST_WAIT));
+    derived.take(LLM, 4 * SECOND, false).unwrap().done(4 * SECOND);
+    derived.take(APM, 5 * SECOND, false).unwrap().failed(5 * SECOND, None);
+    assert_eq!(derived.next(5 * SECOND), Some(Duration::from_secs(5)));
+    assert!(derived.take(APM, 5 * SECOND, true).is_some(), "the last chance waits for nothing");
 }

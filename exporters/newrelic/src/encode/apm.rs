@@ -5,11 +5,12 @@
 
 use super::histogram::Exponential;
 use muxbridge_core::{Batch, Signal};
+use muxbridge_pdata::Writer;
 use muxbridge_pdata::schema::field::{
     self, exponential_point, metric, point, resource_items, scope, scope_items,
 };
-use muxbridge_pdata::view::{AnyValue, Resource, Span, SpanKind, StatusCode, Temporality};
-use muxbridge_pdata::{Writer, view};
+use muxbridge_pdata::view::{AnyValue, KeyValue, Resource, Span, SpanKind, StatusCode, Temporality};
+use muxbridge_pdata::wire::Fields;
 use std::collections::BTreeMap;
 
 /// The duration of requests that ModelMuxer answered.
@@ -35,14 +36,21 @@ pub struct Wanted {
 /// What has been derived and not been sent yet.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Apm {
-    /// By the bytes of the resource, the name of the metric and the attributes.
-    resources: BTreeMap<Vec<u8>, List>,
+    /// By the bytes of the resource.
+    resources: BTreeMap<Vec<u8>, Lists>,
     /// How many series there are.
     series: usize,
 }
 
-type Key = (&'static str, Attributes);
-type List = BTreeMap<Key, Series>;
+/// The series of one resource.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Lists {
+    client: List,
+    server: List,
+}
+
+/// By the attributes, as they are written: finding a series of a span allocates nothing.
+type List = BTreeMap<Vec<u8>, Series>;
 
 #[derive(Clone, Debug, PartialEq)]
 struct Series {
@@ -51,11 +59,43 @@ struct Series {
     values: Exponential,
 }
 
-/// The attributes of one series, in the order in which they are written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Attributes {
-    texts: Vec<(&'static str, String)>,
-    numbers: Vec<(&'static str, i64)>,
+impl Series {
+    fn new() -> Self {
+        Series { first: u64::MAX, last: 0, values: Exponential::default() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Client,
+    Server,
+}
+
+impl Lists {
+    fn of(&mut self, kind: Kind) -> &mut List {
+        match kind {
+            Kind::Client => &mut self.client,
+            Kind::Server => &mut self.server,
+        }
+    }
+}
+
+/// Adds to the series with these attributes; to the one of the overflow if there is no room for another one.
+fn add(list: &mut List, attributes: &[u8], series: &mut usize, add: impl FnOnce(&mut Series)) {
+    if let Some(known) = list.get_mut(attributes) {
+        return add(known);
+    }
+    let key = if *series < MAX_SERIES { attributes.to_vec() } else { overflow() };
+    add(list.entry(key).or_insert_with(|| {
+        *series += 1;
+        Series::new()
+    }));
+}
+
+fn overflow() -> Vec<u8> {
+    let mut w = Writer::new();
+    w.attribute_str(exponential_point::ATTRIBUTES, "overflow", "true");
+    w.into_vec()
 }
 
 impl Apm {
@@ -66,56 +106,51 @@ impl Apm {
         if batch.signal() != Signal::Traces {
             return 0;
         }
+        let mut attributes = Writer::new();
         for items in batch.resources() {
             let wanted = wanted(service(items.resource));
-            for span in items.scopes().flat_map(|s| s.spans()) {
-                let Some((name, attributes)) = series_of(&span, wanted) else { continue };
-                let resource = items.resource.raw();
-                if self.resources.len() >= MAX_RESOURCES && !self.resources.contains_key(resource) {
+            let resource = items.resource.raw();
+            let room = self.resources.len() < MAX_RESOURCES || self.resources.contains_key(resource);
+            for raw in items.scopes().flat_map(|s| s.items()) {
+                let Some(measured) = Measured::read(raw, wanted, &mut attributes) else { continue };
+                if !room {
                     without_room += 1;
                     continue;
                 }
-                let mut values = Exponential::default();
-                values.record(span.duration() as f64 / 1e9);
-                let series = Series { first: span.end, last: span.end, values };
-                self.add(resource, (name, attributes), series);
+                let lists = match self.resources.get_mut(resource) {
+                    Some(known) => known,
+                    None => self.resources.entry(resource.to_vec()).or_default(),
+                };
+                add(lists.of(measured.kind), attributes.as_slice(), &mut self.series, |series| {
+                    series.first = series.first.min(measured.end);
+                    series.last = series.last.max(measured.end);
+                    series.values.record(measured.seconds);
+                });
             }
         }
         without_room
     }
 
-    /// Adds what another one holds; what finds no room because of [`MAX_RESOURCES`] is counted in measurements.
+    /// Adds what another one holds; what finds no room because of [`MAX_RESOURCES`] is counted in series.
     pub fn merge(&mut self, other: Apm) -> u64 {
         let mut without_room = 0;
-        for (resource, list) in other.resources {
+        for (resource, lists) in other.resources {
             if self.resources.len() >= MAX_RESOURCES && !self.resources.contains_key(&resource) {
-                without_room += list.len() as u64;
+                without_room += (lists.client.len() + lists.server.len()) as u64;
                 continue;
             }
-            list.into_iter().for_each(|(key, series)| self.add(&resource, key, series));
+            let known = self.resources.entry(resource).or_default();
+            for (kind, list) in [(Kind::Client, lists.client), (Kind::Server, lists.server)] {
+                for (attributes, series) in list {
+                    add(known.of(kind), &attributes, &mut self.series, |known| {
+                        known.first = known.first.min(series.first);
+                        known.last = known.last.max(series.last);
+                        known.values.merge(series.values);
+                    });
+                }
+            }
         }
         without_room
-    }
-
-    fn add(&mut self, resource: &[u8], mut key: Key, series: Series) {
-        let list = match self.resources.get_mut(resource) {
-            Some(list) => list,
-            None => self.resources.entry(resource.to_vec()).or_default(),
-        };
-        if self.series >= MAX_SERIES && !list.contains_key(&key) {
-            key.1 = Attributes { texts: vec![("overflow", "true".to_owned())], numbers: Vec::new() };
-        }
-        match list.get_mut(&key) {
-            Some(known) => {
-                known.first = known.first.min(series.first);
-                known.last = known.last.max(series.last);
-                known.values.merge(series.values);
-            }
-            None => {
-                self.series += 1;
-                list.insert(key, series);
-            }
-        }
     }
 
     /// How many data points there are.
@@ -132,14 +167,13 @@ impl Apm {
     /// its last one.
     pub fn to_otlp(&self) -> bytes::Bytes {
         let mut w = Writer::new();
-        for (resource, list) in &self.resources {
+        for (resource, lists) in &self.resources {
             w.message(field::REQUEST_RESOURCE, |w| {
                 w.bytes(resource_items::RESOURCE, resource);
                 w.message(resource_items::SCOPES, |w| {
                     w.message(scope_items::SCOPE, |w| w.bytes(scope::NAME, super::SCOPE.as_bytes()));
-                    for name in [CLIENT, SERVER] {
-                        write_metric(w, name, list);
-                    }
+                    write_metric(w, CLIENT, &lists.client);
+                    write_metric(w, SERVER, &lists.server);
                 });
             });
         }
@@ -147,65 +181,124 @@ impl Apm {
     }
 }
 
-fn string<'a>(span: &Span<'a>, key: &str) -> Option<&'a str> {
-    match span.attribute(key.as_bytes()) {
-        Some(AnyValue::String(s)) if !s.is_empty() => Some(view::text(s)),
-        _ => None,
+/// What one span adds to a series.
+struct Measured {
+    kind: Kind,
+    end: u64,
+    seconds: f64,
+}
+
+/// The attributes that are looked for, as they are found.
+#[derive(Default)]
+struct Found<'a> {
+    own_name: Option<KeyValue<'a>>,
+    method: Option<KeyValue<'a>>,
+    route: Option<KeyValue<'a>>,
+    address: Option<KeyValue<'a>>,
+    port: Option<KeyValue<'a>>,
+    status: Option<KeyValue<'a>>,
+    error: Option<KeyValue<'a>>,
+}
+
+impl<'a> Found<'a> {
+    fn of(span: &Span<'a>) -> Self {
+        let mut found = Found::default();
+        for kv in span.attributes() {
+            let place = match kv.key {
+                b"modelmuxer.span.name" => &mut found.own_name,
+                b"http.request.method" => &mut found.method,
+                b"http.route" => &mut found.route,
+                b"server.address" => &mut found.address,
+                b"server.port" => &mut found.port,
+                b"http.response.status_code" => &mut found.status,
+                b"error.type" => &mut found.error,
+                _ => continue,
+            };
+            // Of several with one key the first one counts.
+            *place = place.or(Some(kv));
+        }
+        found
     }
 }
 
-/// The metric and attributes that a span of ModelMuxer counts in. Other programs' spans count in none: those programs
-/// send these metrics themselves.
-fn series_of(span: &Span<'_>, wanted: Wanted) -> Option<(&'static str, Attributes)> {
-    let own_name = string(span, "modelmuxer.span.name")?;
-    let method = string(span, "http.request.method")?;
-    let mut attributes = Attributes::default();
-    let mut text = |key, value: &str| attributes.texts.push((key, value.to_owned()));
-    text("http.request.method", method);
-    let metric = match span.kind {
-        SpanKind::Server if wanted.server && own_name == "http.request" => {
-            if let Some(route) = string(span, "http.route") {
-                text("http.route", route);
+/// An attribute that is a text and says something.
+fn text(attribute: Option<KeyValue<'_>>) -> Option<KeyValue<'_>> {
+    attribute.filter(|kv| matches!(kv.value, AnyValue::String(text) if !text.is_empty()))
+}
+
+fn number(attribute: Option<KeyValue<'_>>) -> Option<KeyValue<'_>> {
+    attribute.filter(|kv| matches!(kv.value, AnyValue::Int(_)))
+}
+
+impl Measured {
+    /// What a span of ModelMuxer counts as; `w` gets the attributes of its series. Other programs' spans count as
+    /// nothing: those programs send these metrics themselves.
+    fn read(raw: &[u8], wanted: Wanted, w: &mut Writer) -> Option<Self> {
+        if !may_count(raw) {
+            return None;
+        }
+        let span = Span::read(raw);
+        let kind = match span.kind {
+            SpanKind::Server if wanted.server => Kind::Server,
+            SpanKind::Client if wanted.client => Kind::Client,
+            _ => return None,
+        };
+        let found = Found::of(&span);
+        let AnyValue::String(own_name) = found.own_name?.value else { return None };
+        w.clear();
+        // As they stand in the span: a series is found by these bytes.
+        let mut copy = |attribute: Option<KeyValue<'_>>| {
+            if let Some(kv) = attribute {
+                w.bytes(exponential_point::ATTRIBUTES, kv.raw());
             }
-            SERVER
-        }
-        SpanKind::Client if wanted.client && own_name.ends_with(".request") => {
+        };
+        copy(Some(text(found.method)?));
+        match kind {
+            Kind::Server if own_name == b"http.request" => copy(text(found.route)),
             // Without a host the page has no row for it.
-            text("server.address", string(span, "server.address")?);
-            CLIENT
+            Kind::Client if own_name.ends_with(b".request") => copy(Some(text(found.address)?)),
+            _ => return None,
         }
-        _ => return None,
-    };
-    let status = span.attribute(b"http.response.status_code").and_then(|v| v.as_int());
-    match (string(span, "error.type"), span.status.code) {
-        (Some(error), _) => text("error.type", error),
-        // The conventions' word for an error of an unknown type. Without one New Relic counts no error.
-        (None, StatusCode::Error) => {
-            let known = status.filter(|code| *code >= 500).map(|code| code.to_string());
-            text("error.type", known.as_deref().unwrap_or("_OTHER"));
+        let status = number(found.status);
+        match (text(found.error), span.status.code) {
+            (Some(error), _) => copy(Some(error)),
+            // The conventions' word for an error of an unknown type. Without one New Relic counts no error.
+            (None, StatusCode::Error) => {
+                let known = status.and_then(|kv| kv.value.as_int()).filter(|code| *code >= 500);
+                let known = known.map(|code| code.to_string());
+                w.attribute_str(
+                    exponential_point::ATTRIBUTES,
+                    "error.type",
+                    known.as_deref().unwrap_or("_OTHER"),
+                );
+            }
+            (None, _) => {}
         }
-        (None, _) => {}
+        let numbers = [status, number(found.port).filter(|_| kind == Kind::Client)];
+        for kv in numbers.into_iter().flatten() {
+            w.bytes(exponential_point::ATTRIBUTES, kv.raw());
+        }
+        Some(Measured { kind, end: span.end, seconds: span.duration() as f64 / 1e9 })
     }
-    let mut number = |key, value: Option<i64>| attributes.numbers.extend(value.map(|value| (key, value)));
-    number("http.response.status_code", status);
-    if metric == CLIENT {
-        number("server.port", span.attribute(b"server.port").and_then(|v| v.as_int()));
-    }
-    Some((metric, attributes))
+}
+
+/// Whether the kind is one that counts: most are not, and it stands before the attributes.
+fn may_count(raw: &[u8]) -> bool {
+    let kind = Fields::new(raw).find(|f| f.number == field::span::KIND).map(|f| f.value.as_u64());
+    kind.is_some_and(|kind| kind == SpanKind::Server as u64 || kind == SpanKind::Client as u64)
 }
 
 fn write_metric(w: &mut Writer, name: &'static str, list: &List) {
-    let mut series = list.iter().filter(|((of, _), _)| *of == name).peekable();
-    if series.peek().is_none() {
+    if list.is_empty() {
         return;
     }
     w.message(scope_items::ITEMS, |w| {
         w.bytes(metric::NAME, name.as_bytes());
         w.bytes(metric::UNIT, b"s");
         w.message(metric::EXPONENTIAL_HISTOGRAM, |w| {
-            for ((_, attributes), series) in series {
+            for (attributes, series) in list {
                 w.message(metric::DATA_POINTS, |w| {
-                    attributes.write(w);
+                    w.raw(attributes);
                     w.fixed64(point::START_TIME, series.first.min(series.last.saturating_sub(MILLI)));
                     w.fixed64(point::TIME, series.last);
                     series.values.write(w);
@@ -214,17 +307,6 @@ fn write_metric(w: &mut Writer, name: &'static str, list: &List) {
             w.varint(metric::TEMPORALITY, Temporality::Delta as u64);
         });
     });
-}
-
-impl Attributes {
-    fn write(&self, w: &mut Writer) {
-        for (key, value) in &self.texts {
-            w.attribute_str(exponential_point::ATTRIBUTES, key, value);
-        }
-        for (key, value) in &self.numbers {
-            w.attribute(exponential_point::ATTRIBUTES, key.as_bytes(), AnyValue::Int(*value));
-        }
-    }
 }
 
 /// The name that New Relic makes an entity of; empty if there is none.

@@ -2,7 +2,6 @@
 
 use muxbridge_pdata::Writer;
 use muxbridge_pdata::schema::field::{exponential_point, point};
-use std::collections::BTreeMap;
 
 /// Buckets between the smallest and the largest value, as OpenTelemetry's SDKs have it.
 const MAX_BUCKETS: i64 = 160;
@@ -18,7 +17,10 @@ pub(crate) struct Exponential {
     min: f64,
     max: f64,
     zero: u64,
-    buckets: BTreeMap<i64, u64>,
+    /// The index of the first bucket in `counts`.
+    first: i64,
+    /// What the buckets hold, from the lowest that holds something to the highest.
+    counts: Vec<u64>,
 }
 
 impl Default for Exponential {
@@ -30,7 +32,8 @@ impl Default for Exponential {
             min: f64::INFINITY,
             max: f64::NEG_INFINITY,
             zero: 0,
-            buckets: BTreeMap::new(),
+            first: 0,
+            counts: Vec::new(),
         }
     }
 }
@@ -46,8 +49,46 @@ impl Exponential {
             self.zero += 1;
             return;
         }
-        *self.buckets.entry(index(value, self.scale)).or_default() += 1;
-        self.shrink();
+        let mut index = index(value, self.scale);
+        // Halves the resolution until there is room.
+        while !self.has_room(index) {
+            self.downscale(self.scale - 1);
+            index >>= 1;
+        }
+        self.add(index, 1);
+    }
+
+    fn last(&self) -> i64 {
+        self.first + self.counts.len() as i64 - 1
+    }
+
+    /// Whether the bucket can be one of them.
+    fn has_room(&self, index: i64) -> bool {
+        self.counts.is_empty() || self.last().max(index) - self.first.min(index) < MAX_BUCKETS
+    }
+
+    /// Whether all buckets of both can be in one, at the scale that they share.
+    fn has_room_with(&self, other: &Exponential) -> bool {
+        self.counts.is_empty()
+            || other.counts.is_empty()
+            || self.last().max(other.last()) - self.first.min(other.first) < MAX_BUCKETS
+    }
+
+    /// Adds to a bucket for which there is room.
+    fn add(&mut self, index: i64, n: u64) {
+        if self.counts.is_empty() {
+            self.first = index;
+        }
+        if index < self.first {
+            let missing = (self.first - index) as usize;
+            self.counts.splice(..0, std::iter::repeat_n(0, missing));
+            self.first = index;
+        }
+        let at = (index - self.first) as usize;
+        if at >= self.counts.len() {
+            self.counts.resize(at + 1, 0);
+        }
+        self.counts[at] += n;
     }
 
     /// Adds all values of another one.
@@ -55,26 +96,20 @@ impl Exponential {
         let scale = self.scale.min(other.scale);
         self.downscale(scale);
         other.downscale(scale);
-        for (index, n) in other.buckets {
-            *self.buckets.entry(index).or_default() += n;
+        while !self.has_room_with(&other) {
+            self.downscale(self.scale - 1);
+            other.downscale(self.scale);
+        }
+        for (index, n) in (other.first..).zip(other.counts) {
+            if n > 0 {
+                self.add(index, n);
+            }
         }
         self.count += other.count;
         self.sum += other.sum;
         self.zero += other.zero;
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
-        self.shrink();
-    }
-
-    fn span(&self) -> Option<(i64, i64)> {
-        Some((*self.buckets.keys().next()?, *self.buckets.keys().next_back()?))
-    }
-
-    /// Halves the resolution until the buckets fit.
-    fn shrink(&mut self) {
-        while self.span().is_some_and(|(first, last)| last - first >= MAX_BUCKETS) {
-            self.downscale(self.scale - 1);
-        }
     }
 
     fn downscale(&mut self, scale: i32) {
@@ -82,12 +117,14 @@ impl Exponential {
         if shift <= 0 {
             return;
         }
-        let mut coarse = BTreeMap::new();
-        for (index, n) in std::mem::take(&mut self.buckets) {
-            // An arithmetic shift: the buckets below 1 have negative indexes.
-            *coarse.entry(index >> shift.min(63)).or_default() += n;
+        let old = (self.first, std::mem::take(&mut self.counts));
+        self.scale = scale;
+        for (index, n) in (old.0..).zip(old.1) {
+            if n > 0 {
+                // An arithmetic shift: the buckets below 1 have negative indexes.
+                self.add(index >> shift.min(63), n);
+            }
         }
-        (self.buckets, self.scale) = (coarse, scale);
     }
 
     /// Writes the fields of an `ExponentialHistogramDataPoint` but for its times and attributes.
@@ -96,11 +133,10 @@ impl Exponential {
         w.double(point::SUM, self.sum);
         w.sint(exponential_point::SCALE, i64::from(self.scale));
         w.fixed64_nonzero(exponential_point::ZERO_COUNT, self.zero);
-        if let Some((first, last)) = self.span() {
+        if !self.counts.is_empty() {
             w.message(exponential_point::POSITIVE, |w| {
-                w.sint(exponential_point::BUCKETS_OFFSET, first);
-                let counts = (first..=last).map(|i| self.buckets.get(&i).copied().unwrap_or_default());
-                w.packed_varint(exponential_point::BUCKETS_COUNTS, counts);
+                w.sint(exponential_point::BUCKETS_OFFSET, self.first);
+                w.packed_varint(exponential_point::BUCKETS_COUNTS, self.counts.iter().copied());
             });
         }
         if self.count > 0 {
@@ -124,6 +160,12 @@ fn index(value: f64, scale: i32) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
+    /// The buckets that hold something.
+    fn buckets(histogram: &Exponential) -> BTreeMap<i64, u64> {
+        (histogram.first..).zip(histogram.counts.iter().copied()).filter(|(_, n)| *n > 0).collect()
+    }
 
     fn of(values: &[f64]) -> Exponential {
         let mut histogram = Exponential::default();
@@ -136,7 +178,7 @@ mod tests {
     fn three_durations_have_the_scale_and_buckets_of_the_python_sdk() {
         let histogram = of(&[0.05, 0.2, 0.812]);
         assert_eq!(histogram.scale, 5);
-        assert_eq!(histogram.buckets, BTreeMap::from([(-139, 1), (-139 + 64, 1), (-139 + 129, 1)]));
+        assert_eq!(buckets(&histogram), BTreeMap::from([(-139, 1), (-139 + 64, 1), (-139 + 129, 1)]));
         assert_eq!((histogram.sum, histogram.min, histogram.max), (1.062, 0.05, 0.812));
     }
 
@@ -162,11 +204,24 @@ mod tests {
             merged.merge(of(&values[split..]));
             let whole = of(&values);
             assert_eq!(
-                (merged.scale, &merged.buckets, merged.zero),
-                (whole.scale, &whole.buckets, 1),
+                (merged.scale, buckets(&merged), merged.zero),
+                (whole.scale, buckets(&whole), 1),
                 "{split}"
             );
             assert_eq!((merged.count, merged.min, merged.max), (9, 0.0, 4000.0));
+        }
+    }
+
+    #[test]
+    fn two_that_lie_apart_are_merged_at_a_scale_that_has_room_for_both() {
+        let middle: Vec<f64> = (0..50).map(|i| 2f64.powf(f64::from(i) / 7.0)).collect();
+        let ends = [2f64.powf(-20.5), 2f64.powf(-14.5)];
+        for (one, other) in [(&middle[..], &ends[..]), (&ends[..], &middle[..])] {
+            let mut merged = of(one);
+            merged.merge(of(other));
+            let whole = of(&[one, other].concat());
+            assert_eq!((merged.scale, buckets(&merged)), (whole.scale, buckets(&whole)));
+            assert!(merged.counts.len() <= MAX_BUCKETS as usize);
         }
     }
 
@@ -175,9 +230,10 @@ mod tests {
         let mut histogram = Exponential::default();
         for step in 0..200 {
             histogram.record(1e-9 * 1.5f64.powi(step));
-            let (first, last) = histogram.span().unwrap();
-            assert!(last - first < MAX_BUCKETS);
+            assert!(histogram.counts.len() <= MAX_BUCKETS as usize);
+            assert!(histogram.counts.first().is_some_and(|n| *n > 0));
+            assert!(histogram.counts.last().is_some_and(|n| *n > 0));
         }
-        assert_eq!(histogram.buckets.values().sum::<u64>(), 200);
+        assert_eq!(histogram.counts.iter().sum::<u64>(), 200);
     }
 }

@@ -10,8 +10,8 @@ mod metrics;
 use crate::encode::{Counts, Options};
 use attributes::{Fitted, Metrics, Rules};
 use bytes::Bytes;
-pub(crate) use items::{ai_copies, error_message, has_ids, is_id};
-use items::{fit_item, item_fits};
+pub(crate) use items::{Copies, error_message, has_ids, is_id, start};
+use items::{item_fits, write_item};
 pub(crate) use metrics::times;
 use muxbridge_core::Batch;
 use muxbridge_pdata::schema::field;
@@ -124,14 +124,14 @@ impl Added {
 }
 
 pub(super) fn apply(batch: &Batch, options: &Options, counts: &mut Counts) -> Bytes {
-    let signal = batch.signal();
-    if batch.resources().all(|items| resource_fits(signal, items, options)) {
-        return batch.otlp().clone();
-    }
-    let mut w = Writer::with_capacity(batch.otlp().len() + 256);
+    let Some(known) = known_to_fit(batch, options) else { return batch.otlp().clone() };
+    let mut rewriting = Rewriting { signal: batch.signal(), options, known, counts };
+    // Room for what is added to the resource, and for an older name in every fourth item.
+    let mut w = Writer::with_capacity(batch.otlp().len() + batch.items() * 12 + 256);
     for f in Fields::new(batch.otlp()) {
         if f.number == field::REQUEST_RESOURCE {
-            w.message(f.number, |w| write_resource(w, signal, f.value.as_bytes(), options, counts));
+            let raw = f.value.as_bytes();
+            w.message_of(f.number, raw.len(), |w| rewriting.resource(w, raw));
         } else {
             w.raw(f.raw);
         }
@@ -139,63 +139,90 @@ pub(super) fn apply(batch: &Batch, options: &Options, counts: &mut Counts) -> By
     w.into_bytes()
 }
 
-fn resource_fits(signal: Signal, items: ResourceItems<'_>, options: &Options) -> bool {
-    let attributes = items.resource.attributes();
-    Added::to(items.resource, options).is_empty()
-        && attributes::fits(attributes, &resource_rules(signal, items))
-        && items.scopes().all(|scope| {
+/// How many items at the beginning need no change; `None` if nothing does.
+fn known_to_fit(batch: &Batch, options: &Options) -> Option<usize> {
+    let signal = batch.signal();
+    let mut known = 0;
+    for items in batch.resources() {
+        let attributes = items.resource.attributes();
+        if !Added::to(items.resource, options).is_empty()
+            || !attributes::fits(attributes, &resource_rules(signal, items))
+        {
+            return Some(known);
+        }
+        for scope in items.scopes() {
             let scope_attributes = scope.scope.attributes();
             let cx = Cx::new(signal, options, attributes.count(), scope_attributes.count());
-            attributes::fits(scope_attributes, &scope_rules(signal, scope))
-                && scope.items().all(|item| item_fits(item, &cx))
-        })
-}
-
-fn write_resource(w: &mut Writer, signal: Signal, raw: &[u8], options: &Options, counts: &mut Counts) {
-    let items = ResourceItems::read(raw);
-    let rules = resource_rules(signal, items);
-    let added = Added::to(items.resource, options);
-    let fitted = attributes::fit(items.resource.attributes(), added.iter(), &rules, counts);
-    w.message(field::resource_items::RESOURCE, |w| {
-        use field::resource::{ATTRIBUTES, DROPPED_ATTRIBUTES_COUNT};
-        rewrite(w, items.resource.raw(), ATTRIBUTES, Some(DROPPED_ATTRIBUTES_COUNT), &fitted, |_, _| false);
-    });
-    for f in Fields::new(raw) {
-        match f.number {
-            field::resource_items::RESOURCE => {}
-            field::resource_items::SCOPES => w.message(f.number, |w| {
-                write_scope(w, signal, f.value.as_bytes(), options, fitted.list.len(), counts);
-            }),
-            _ => w.raw(f.raw),
+            if !attributes::fits(scope_attributes, &scope_rules(signal, scope)) {
+                return Some(known);
+            }
+            for item in scope.items() {
+                if !item_fits(item, &cx) {
+                    return Some(known);
+                }
+                known += 1;
+            }
         }
     }
+    None
 }
 
-fn write_scope(
-    w: &mut Writer,
+/// A request on its way into another one.
+struct Rewriting<'c> {
     signal: Signal,
-    raw: &[u8],
-    options: &Options,
-    resource: usize,
-    counts: &mut Counts,
-) {
-    let items = ScopeItems::read(raw);
-    let rules = scope_rules(signal, items);
-    let fitted = attributes::fit(items.scope.attributes(), None, &rules, counts);
-    let cx = Cx::new(signal, options, resource, fitted.list.len());
-    if !items.scope.raw().is_empty() {
-        w.message(field::scope_items::SCOPE, |w| {
-            use field::scope::{ATTRIBUTES, DROPPED_ATTRIBUTES_COUNT};
-            rewrite(w, items.scope.raw(), ATTRIBUTES, Some(DROPPED_ATTRIBUTES_COUNT), &fitted, |_, _| false);
+    options: &'c Options,
+    /// How many of the items to come have been checked and need no change.
+    known: usize,
+    counts: &'c mut Counts,
+}
+
+impl Rewriting<'_> {
+    fn resource(&mut self, w: &mut Writer, raw: &[u8]) {
+        let items = ResourceItems::read(raw);
+        let rules = resource_rules(self.signal, items);
+        let added = Added::to(items.resource, self.options);
+        let fitted = attributes::fit(items.resource.attributes(), added.iter(), &rules, self.counts);
+        w.message(field::resource_items::RESOURCE, |w| {
+            use field::resource::{ATTRIBUTES, DROPPED_ATTRIBUTES_COUNT};
+            rewrite(w, items.resource.raw(), ATTRIBUTES, Some(DROPPED_ATTRIBUTES_COUNT), &fitted, |_, _| {
+                false
+            });
         });
-    }
-    for f in Fields::new(raw) {
-        match f.number {
-            field::scope_items::SCOPE => {}
-            field::scope_items::ITEMS if !item_fits(f.value.as_bytes(), &cx) => {
-                fit_item(w, f.value.as_bytes(), &cx, counts);
+        for f in Fields::new(raw) {
+            match f.number {
+                field::resource_items::RESOURCE => {}
+                field::resource_items::SCOPES => {
+                    let raw = f.value.as_bytes();
+                    w.message_of(f.number, raw.len(), |w| self.scope(w, raw, fitted.list.len()));
+                }
+                _ => w.raw(f.raw),
             }
-            _ => w.raw(f.raw),
+        }
+    }
+
+    fn scope(&mut self, w: &mut Writer, raw: &[u8], resource: usize) {
+        let items = ScopeItems::read(raw);
+        let rules = scope_rules(self.signal, items);
+        let fitted = attributes::fit(items.scope.attributes(), None, &rules, self.counts);
+        let cx = Cx::new(self.signal, self.options, resource, fitted.list.len());
+        if !items.scope.raw().is_empty() {
+            w.message(field::scope_items::SCOPE, |w| {
+                use field::scope::{ATTRIBUTES, DROPPED_ATTRIBUTES_COUNT};
+                rewrite(w, items.scope.raw(), ATTRIBUTES, Some(DROPPED_ATTRIBUTES_COUNT), &fitted, |_, _| {
+                    false
+                });
+            });
+        }
+        for f in Fields::new(raw) {
+            match f.number {
+                field::scope_items::SCOPE => {}
+                field::scope_items::ITEMS if self.known > 0 => {
+                    self.known -= 1;
+                    w.raw(f.raw);
+                }
+                field::scope_items::ITEMS => write_item(w, &f, &cx, self.counts),
+                _ => w.raw(f.raw),
+            }
         }
     }
 }

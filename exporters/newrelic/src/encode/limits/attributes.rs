@@ -122,7 +122,12 @@ fn reserved(key: &str, rules: &Rules<'_>) -> Reserved {
     {
         return Reserved::Removed;
     }
-    let taken = match rules.signal {
+    if taken(key, rules) { Reserved::Renamed } else { Reserved::No }
+}
+
+/// Whether New Relic uses the name itself.
+fn taken(key: &str, rules: &Rules<'_>) -> bool {
+    match rules.signal {
         // Columns of the row that the item becomes: an attribute of that name would be lost.
         Signal::Traces => {
             matches!(key, "name" | "timestamp" | "duration.ms" | "trace.id" | "id" | "parent.id" | "guid")
@@ -148,8 +153,17 @@ fn reserved(key: &str, rules: &Rules<'_>) -> Reserved {
                     | "eventType"
             ) || rules.metrics.contain(key)
         }
-    };
-    if taken { Reserved::Renamed } else { Reserved::No }
+    }
+}
+
+/// Whether the key of a span or record may be sent as it is. What [`reserved`] says, but for most keys their length is
+/// enough: this runs for every attribute.
+fn free(key: &[u8], rules: &Rules<'_>) -> bool {
+    match key.len() {
+        0 => false,
+        2 | 4 | 8 | 9 | 10 | 11 | 20 => matches!(reserved(text(key), rules), Reserved::No),
+        _ => !key.starts_with(b"entity."),
+    }
 }
 
 fn metric_key_char(c: char) -> bool {
@@ -161,15 +175,26 @@ pub(crate) fn fits<'a>(attributes: impl Iterator<Item = KeyValue<'a>>, rules: &R
     let mut count = 0;
     for kv in attributes {
         count += 1;
-        let key = text(kv.key);
-        let key_fits = cut(key, KEY_CHARS).len() == key.len()
-            && (rules.signal != Signal::Metrics || key.chars().all(metric_key_char))
-            && matches!(reserved(key, rules), Reserved::No);
-        if count > rules.max || !key_fits || !value_fits(kv.value, rules.value_chars) {
+        if count > rules.max || !attribute_fits(kv, rules) {
             return false;
         }
     }
     true
+}
+
+/// Whether one attribute may be sent as it is.
+#[inline]
+pub(crate) fn attribute_fits(kv: KeyValue<'_>, rules: &Rules<'_>) -> bool {
+    let key = kv.key;
+    (key.len() <= KEY_CHARS || cut(text(key), KEY_CHARS).len() == key.len())
+        && match rules.signal {
+            Signal::Metrics => {
+                key.iter().all(|b| metric_key_char(char::from(*b)))
+                    && matches!(reserved(text(key), rules), Reserved::No)
+            }
+            Signal::Traces | Signal::Logs => free(key, rules),
+        }
+        && value_fits(kv.value, rules.value_chars)
 }
 
 fn value_fits(value: AnyValue<'_>, chars: usize) -> bool {
