@@ -2,6 +2,7 @@
 //!
 //! `cargo build --release -p muxbridge && cargo run --release -p muxbridge-bench`
 
+mod encoders;
 mod endpoints;
 mod load;
 mod micro;

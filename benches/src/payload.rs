@@ -7,7 +7,7 @@ use muxbridge_pdata::Writer;
 pub(crate) const ITEMS: usize = 512;
 const SPANS_A_TRACE: usize = 4;
 /// A time that all payloads share; nothing measured depends on it.
-const START: u64 = 1_795_461_612_000_000_000;
+pub(crate) const START: u64 = 1_795_461_612_000_000_000;
 
 /// A request with the places where ids and times stand, so that each request can be made another one by writing numbers.
 pub(crate) struct Template {
@@ -82,7 +82,8 @@ pub(crate) fn traces(modelmuxer: bool) -> Template {
     Template::new(w.into_vec())
 }
 
-fn resource(w: &mut Writer) {
+/// Who sends all of it.
+pub(crate) fn resource(w: &mut Writer) {
     w.message(1, |w| {
         for (key, value) in [
             ("telemetry.sdk.language", "python"),
@@ -202,6 +203,10 @@ fn metric(w: &mut Writer, family: u64) {
     }
 }
 
+/// The buckets of all histograms, in seconds.
+pub(crate) const BOUNDS: [f64; 15] =
+    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0];
+
 const MODELS: [&str; 8] = [
     "gpt-4o",
     "gpt-4o-mini",
@@ -213,7 +218,8 @@ const MODELS: [&str; 8] = [
     "command-r",
 ];
 
-fn labels(w: &mut Writer, number: u32, point: u64) {
+/// The attributes of a point: 64 series.
+pub(crate) fn labels(w: &mut Writer, number: u32, point: u64) {
     w.attribute_str(number, "model", MODELS[(point % 8) as usize]);
     w.attribute_str(number, "provider", ["openai", "anthropic", "mistral", "groq"][(point / 8 % 4) as usize]);
     w.attribute_str(number, "route", ["/v1/chat/completions", "/v1/messages"][(point / 32 % 2) as usize]);
@@ -233,9 +239,7 @@ fn histogram_point(w: &mut Writer, point: u64) {
     w.fixed64(4, MARK);
     w.double(5, 123.5);
     // Everything in the last bucket: the count must be the sum of the buckets.
-    let bounds: [f64; 15] =
-        [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0];
-    w.packed_fixed64(6, (0..=bounds.len()).map(|bucket| if bucket == 15 { MARK } else { 0 }));
-    w.packed_double(7, bounds);
+    w.packed_fixed64(6, (0..=BOUNDS.len()).map(|bucket| if bucket == 15 { MARK } else { 0 }));
+    w.packed_double(7, BOUNDS);
     labels(w, 9, point);
 }

@@ -108,7 +108,7 @@ impl Exporters {
     }
 }
 
-/// A Datadog Agent if one is named, else Datadog's OTLP intake with the key.
+/// A Datadog Agent if one is named, else Datadog itself with the key.
 fn datadog(set: Variables<'_>, exporters: &mut Exporters) {
     let host = set("DD_AGENT_HOST");
     let trace_url = set("DD_TRACE_AGENT_URL");
@@ -128,15 +128,17 @@ fn datadog(set: Variables<'_>, exporters: &mut Exporters) {
     } else if let Some(key) = set("DD_API_KEY") {
         let site = set("DD_SITE").unwrap_or_else(|| "datadoghq.com".to_owned());
         let why = format!(
-            "Datadog's OTLP intake at otlp.{site} (DD_API_KEY; set DD_AGENT_HOST to send to an Agent instead)"
+            "straight to Datadog at {site}: traces over OTLP, metrics as series and distributions, logs (DD_API_KEY; set \
+             DD_AGENT_HOST to send to an Agent instead)"
         );
-        let config = json!({
-            "endpoint": format!("https://otlp.{site}"),
-            "headers": { "dd-api-key": key, "compute_stats": "true" },
-            "temporality": "delta",
-            "max_request_bytes": 3_000_000,
-        });
-        exporters.add("otlphttp/datadog", config, [true; 3], &why);
+        let mut config = json!({ "mode": "agentless", "api_key": key, "site": site });
+        // Nobody else knows them here: with an Agent they are the Agent's.
+        for (variable, option) in [("DD_ENV", "env"), ("DD_HOSTNAME", "hostname")] {
+            if let Some(value) = set(variable) {
+                config[option] = json!(value);
+            }
+        }
+        exporters.add("datadog", config, [true; 3], &why);
     }
 }
 

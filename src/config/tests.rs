@@ -146,12 +146,38 @@ mod environment_only {
     #[test]
     fn each_variable_that_users_have_picks_its_exporter() {
         assert_eq!(exporters(&[("DD_AGENT_HOST", "agent")]), ["datadog"]);
-        assert_eq!(exporters(&[("DD_API_KEY", "k"), ("DD_SITE", "datadoghq.eu")]), ["otlphttp/datadog"]);
         assert_eq!(exporters(&[("NEW_RELIC_LICENSE_KEY", "eu01xx1234567890")]), ["newrelic"]);
         let grpc =
             [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
         assert_eq!(exporters(&grpc), ["otlp"]);
         assert_eq!(exporters(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318")]), ["otlphttp"]);
+    }
+
+    #[test]
+    fn a_key_alone_sends_straight_to_datadog_and_the_message_says_so() {
+        let variables = [
+            ("DD_API_KEY", "k"),
+            ("DD_SITE", "datadoghq.eu"),
+            ("DD_ENV", "prod"),
+            ("DD_HOSTNAME", "gateway-1"),
+        ];
+        let tree = |variables: &[(&str, &str)]| {
+            let map: HashMap<&str, &str> = variables.iter().copied().collect();
+            configuration(&|name| map.get(name).map(|v| (*v).to_owned())).tree
+        };
+        let expected = serde_json::json!({
+            "datadog": { "mode": "agentless", "api_key": "k", "site": "datadoghq.eu", "env": "prod", "hostname": "gateway-1" }
+        });
+        assert_eq!(tree(&variables)["exporters"], expected);
+        let (config, chosen) = from(&variables);
+        assert!(chosen.iter().any(|c| {
+            c.starts_with("datadog: straight to Datadog at datadoghq.eu") && c.contains("DD_AGENT_HOST")
+        }));
+        assert_eq!(config.pipelines.len(), 3);
+        assert!(config.pipelines.values().all(|p| p.exporters == ["datadog"]));
+        // An Agent that is named has the key.
+        let both = [("DD_API_KEY", "k"), ("DD_AGENT_HOST", "agent")];
+        assert_eq!(tree(&both)["exporters"]["datadog"]["trace_agent_url"], "http://agent:8126");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod info;
 
-use crate::delivery::Post;
+use crate::delivery::{Post, TakenSize};
 use crate::endpoint::{Encoding, Endpoint, Whose};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri};
@@ -181,5 +181,9 @@ impl Post for Traces<'_> {
         let response = self.agent.traces.send(body, headers).await?;
         self.agent.keep_rates(&response);
         Ok(())
+    }
+
+    fn size(&self) -> &TakenSize {
+        self.agent.traces.size()
     }
 }

@@ -3,11 +3,42 @@
 use crate::encode::parts::{Frame, Limit, Parts};
 use muxbridge_core::{Delivered, ExportError};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Sends the body of one request.
 pub(crate) trait Post {
     /// Sends a body that holds this many pieces.
     fn post(&self, body: Vec<u8>, pieces: usize) -> impl Future<Output = Result<(), ExportError>> + Send;
+
+    /// What is known of the sizes that are taken there.
+    fn size(&self) -> &TakenSize;
+}
+
+/// The size of requests that a destination takes: what its limit is said to be, or less if it answered so.
+///
+/// A proxy before it may have a limit of its own; without this, every request would be refused there once. It is
+/// forgotten with the process.
+#[derive(Debug)]
+pub(crate) struct TakenSize(AtomicUsize);
+
+impl Default for TakenSize {
+    fn default() -> Self {
+        TakenSize(AtomicUsize::new(usize::MAX))
+    }
+}
+
+impl TakenSize {
+    /// No answer makes requests smaller than this; what is still refused is halved each time.
+    const LEAST: usize = 64 << 10;
+
+    fn limit(&self, limit: Limit) -> Limit {
+        Limit { bytes: limit.bytes.min(self.0.load(Ordering::Relaxed)), ..limit }
+    }
+
+    /// A request of so many bytes was too large.
+    fn refused(&self, bytes: usize) {
+        self.0.fetch_min((bytes / 2).max(Self::LEAST), Ordering::Relaxed);
+    }
 }
 
 /// How far the pieces of one kind got.
@@ -27,7 +58,7 @@ pub(crate) struct Reached {
 
 /// Sends all pieces that were not sent yet.
 ///
-/// A request that is too large is halved until it fits; a piece that is too large alone is left out and counted, unless
+/// A request that is too large is halved until it fits, and later ones are smaller from the start; a piece that is too large alone is left out and counted, unless
 /// there is no other, because then splitting the batch may help. A rejected request does not hold up the others.
 ///
 /// # Errors
@@ -39,13 +70,16 @@ pub(crate) async fn deliver<P: Post>(
     limit: Limit,
     reached: &mut Reached,
 ) -> Result<(), ExportError> {
-    let mut ranges: VecDeque<_> = parts.pack(reached.pieces, frame, limit).into();
+    let mut ranges: VecDeque<_> = parts.pack(reached.pieces, frame, post.size().limit(limit)).into();
     while let Some(range) = ranges.pop_front() {
         let end = range.end;
         let items = parts.items(range.clone());
-        match post.post(parts.body(frame, range.clone()), range.len()).await {
+        let body = parts.body(frame, range.clone());
+        let size = body.len();
+        match post.post(body, range.len()).await {
             Ok(()) => {}
             Err(ExportError::TooLarge { .. }) if range.len() > 1 => {
+                post.size().refused(size);
                 let middle = range.start + range.len() / 2;
                 ranges.push_front(middle..range.end);
                 ranges.push_front(range.start..middle);

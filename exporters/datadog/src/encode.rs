@@ -4,14 +4,18 @@
 //! `/v0.4/traces` reads. The translation of OpenTelemetry spans follows the rules of the Agent's own OTLP receiver.
 
 pub mod agent_payload;
+mod around;
+mod attributes;
 pub mod content;
 mod events;
 mod json;
+mod keys;
 pub mod llmobs;
 pub mod logs;
 mod maps;
 pub mod marked;
 pub mod metrics;
+mod msgpack;
 mod normalize;
 pub mod otlp;
 pub mod parts;
@@ -24,17 +28,18 @@ mod span;
 pub mod stats;
 mod time;
 
+use around::{ResourceEntry, ScopeEntry};
 pub use json::to_json;
 pub use normalize::{MAX_RESOURCE, normalize_name, normalize_service, normalize_tag, normalize_tag_value};
 use parts::{Frame, Limit, Parts};
 pub use sampling::keeps;
 
 use muxbridge_core::{Batch, Signal};
-use muxbridge_pdata::view::{KeyValue, Resource, Scope, Span};
+use muxbridge_pdata::view::Span;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use span::{Place, SpanEncoder};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 /// How operations are named. The names of the metrics that Datadog makes of spans begin with them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -124,16 +129,18 @@ impl Counts {
 
 /// A span and what stands around it.
 struct Entry<'a> {
-    chunk: usize,
-    resource: usize,
-    scope: Scope<'a>,
+    chunk: u32,
+    resource: u32,
+    scope: u32,
     span: Span<'a>,
 }
 
-/// A resource, read once for all of its spans.
-struct ResourceEntry<'a> {
-    attributes: Vec<KeyValue<'a>>,
-    host: Option<String>,
+/// The spans of a batch, those of one trace together.
+#[derive(Default)]
+struct Collected<'a> {
+    resources: Vec<ResourceEntry<'a>>,
+    scopes: Vec<ScopeEntry<'a>>,
+    entries: Vec<Entry<'a>>,
 }
 
 /// The payloads of a batch of traces; none for another signal. Spans with the same trace id are one chunk, in the order
@@ -151,65 +158,70 @@ pub fn trace_chunks(batch: &Batch, options: &Options, counts: &mut Counts) -> Pa
     if batch.signal() != Signal::Traces {
         return parts;
     }
-    let mut resources = Vec::new();
-    let mut entries = collect(batch, &mut resources, counts);
-    // Stable: spans of a chunk keep their order.
-    entries.sort_by_key(|e| e.chunk);
+    let Collected { resources, scopes, entries } = Collected::read(batch, options, counts);
     let mut encoder = SpanEncoder::new(options, counts);
-    let mut chunk = Vec::new();
+    let mut ids = Vec::new();
     for spans in entries.chunk_by(|a, b| a.chunk == b.chunk) {
-        chunk.clear();
-        let ids: HashSet<&[u8]> = spans.iter().map(|e| e.span.span_id).collect();
-        let is_root = |e: &Entry<'_>| !ids.contains(e.span.parent_span_id);
-        let decision = spans.iter().find(|e| is_root(e)).or(spans.first()).and_then(|root| {
-            let (service, env) = encoder.service_and_env(&root.span, &resources[root.resource]);
-            let trace = id(root.span.trace_id.get(8..).unwrap_or_default());
-            sampling::decide(&options.rates, &service, &env, trace)
+        ids.clear();
+        ids.extend(spans.iter().map(|e| id(e.span.span_id)));
+        ids.sort_unstable();
+        let is_root = |e: &Entry<'_>| ids.binary_search(&id(e.span.parent_span_id)).is_err();
+        let decision = if options.rates.is_empty() {
+            None
+        } else {
+            spans.iter().find(|e| is_root(e)).or(spans.first()).and_then(|root| {
+                let (service, env) = encoder.service_and_env(&root.span, &resources[root.resource as usize]);
+                let trace = id(root.span.trace_id.get(8..).unwrap_or_default());
+                sampling::decide(&options.rates, &service, &env, trace)
+            })
+        };
+        let trace = spans.first().map_or([b'0'; 32], |first| hex_digits(first.span.trace_id));
+        parts.build(spans.len() as u32, |out| {
+            msgpack::array(out, spans.len());
+            for (i, entry) in spans.iter().enumerate() {
+                let place = Place { first: i == 0, chunk_root: is_root(entry), decision, trace };
+                let around = (&scopes[entry.scope as usize], &resources[entry.resource as usize]);
+                encoder.span(out, &entry.span, around.0, around.1, &place);
+            }
         });
-        // A length cannot fail to be written to memory.
-        let _ = rmp::encode::write_array_len(&mut chunk, spans.len() as u32);
-        for (i, entry) in spans.iter().enumerate() {
-            let place = Place { first: i == 0, chunk_root: is_root(entry), decision };
-            let resource = &resources[entry.resource];
-            encoder.span(&mut chunk, &entry.span, &entry.scope, resource, place);
-        }
-        parts.push(&chunk, spans.len() as u32);
     }
     parts
 }
 
-fn collect<'a>(
-    batch: &'a Batch,
-    resources: &mut Vec<ResourceEntry<'a>>,
-    counts: &mut Counts,
-) -> Vec<Entry<'a>> {
-    let mut entries = Vec::with_capacity(batch.items());
-    let mut chunks: HashMap<&[u8], usize> = HashMap::new();
-    for items in batch.resources() {
-        resources.push(ResourceEntry::read(&items.resource));
-        for scope in items.scopes() {
-            for span in scope.spans() {
-                // The Agent sees the low half of a trace id.
-                let trace = id(span.trace_id.get(8..).unwrap_or_default());
-                if trace == 0 || id(span.span_id) == 0 {
-                    counts.no_id += 1;
-                    continue;
+impl<'a> Collected<'a> {
+    fn read(batch: &'a Batch, options: &Options, counts: &mut Counts) -> Self {
+        let mut all = Collected { entries: Vec::with_capacity(batch.items()), ..Collected::default() };
+        let mut chunks: HashMap<&[u8], u32> = HashMap::new();
+        let (mut last, mut chunk): (&[u8], u32) = (&[], 0);
+        let mut sorted = true;
+        for items in batch.resources() {
+            all.resources.push(ResourceEntry::read(&items.resource, options));
+            for scope in items.scopes() {
+                all.scopes.push(ScopeEntry::read(&scope.scope));
+                let (resource, scope_index) = (all.resources.len() as u32 - 1, all.scopes.len() as u32 - 1);
+                for span in scope.spans() {
+                    // The Agent sees the low half of a trace id.
+                    let trace = id(span.trace_id.get(8..).unwrap_or_default());
+                    if trace == 0 || id(span.span_id) == 0 {
+                        counts.no_id += 1;
+                        continue;
+                    }
+                    // Spans of a trace mostly stand together.
+                    if span.trace_id != last {
+                        let next = chunks.len() as u32;
+                        let of_trace = *chunks.entry(span.trace_id).or_insert(next);
+                        sorted &= of_trace >= chunk;
+                        (last, chunk) = (span.trace_id, of_trace);
+                    }
+                    all.entries.push(Entry { chunk, resource, scope: scope_index, span });
                 }
-                let next = chunks.len();
-                let chunk = *chunks.entry(span.trace_id).or_insert(next);
-                entries.push(Entry { chunk, resource: resources.len() - 1, scope: scope.scope, span });
             }
         }
-    }
-    entries
-}
-
-impl<'a> ResourceEntry<'a> {
-    fn read(resource: &Resource<'a>) -> Self {
-        ResourceEntry {
-            attributes: resource.attributes().collect(),
-            host: muxbridge_exporter_statsd::encode::host::resource_host(resource),
+        if !sorted {
+            // Stable: spans of a chunk keep their order.
+            all.entries.sort_by_key(|e| e.chunk);
         }
+        all
     }
 }
 
@@ -220,10 +232,20 @@ fn id(bytes: &[u8]) -> u64 {
 
 /// Lowercase hexadecimal.
 fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(DIGITS[digit as usize]))
+        .collect()
 }
+
+/// The 32 digits of a trace id.
+fn hex_digits(id: &[u8]) -> [u8; 32] {
+    let mut digits = [b'0'; 32];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(id) {
+        pair.copy_from_slice(&[DIGITS[(byte >> 4) as usize], DIGITS[(byte & 15) as usize]]);
+    }
+    digits
+}
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";

@@ -1,6 +1,6 @@
 //! One URL that takes bodies: headers, compression, and what its answers mean.
 
-use crate::delivery::Post;
+use crate::delivery::{Post, TakenSize};
 use bytes::Bytes;
 use flate2::write::ZlibEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -9,6 +9,7 @@ use muxbridge_core::{BuildContext, Clock, Counter, ExportError, names};
 use muxbridge_kit::http::{Compression, HttpClient};
 use muxbridge_kit::status::{excerpt, retry_after};
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
@@ -40,6 +41,7 @@ pub(crate) struct Endpoint {
     encoding: Encoding,
     whose: Whose,
     clock: Clock,
+    size: Arc<TakenSize>,
     sent: Counter,
     failed: Counter,
     bytes: [Counter; 2],
@@ -62,6 +64,7 @@ impl Endpoint {
             encoding: Encoding::Identity,
             whose,
             clock: cx.clock.clone(),
+            size: Arc::default(),
             sent: outcome(names::REQUESTS, "sent"),
             failed: outcome(names::REQUESTS, "failed"),
             bytes: [outcome(names::BYTES, "sent"), outcome(names::BYTES, "failed")],
@@ -149,6 +152,10 @@ impl Endpoint {
 impl Post for Endpoint {
     async fn post(&self, body: Vec<u8>, _pieces: usize) -> Result<(), ExportError> {
         self.send(body, HeaderMap::new()).await.map(drop)
+    }
+
+    fn size(&self) -> &TakenSize {
+        &self.size
     }
 }
 

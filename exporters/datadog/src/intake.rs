@@ -2,7 +2,7 @@
 
 use crate::config::{AgentlessConfig, BodyCompression, Config, TraceIntake};
 use crate::config::{Host, Mode};
-use crate::delivery::{Post, deliver, outcome};
+use crate::delivery::{Post, TakenSize, deliver, outcome};
 use crate::encode::agent_payload::{self, Sender};
 use crate::encode::llmobs::{Format, LlmOptions, llm_spans};
 use crate::encode::logs::{LogCounts, LogOptions, logs};
@@ -305,6 +305,10 @@ struct Stats<'a> {
 impl Post for Stats<'_> {
     async fn post(&self, body: Vec<u8>, pieces: usize) -> Result<(), ExportError> {
         self.endpoint.post(stats_payload(&body, self.context, self.env), pieces).await
+    }
+
+    fn size(&self) -> &TakenSize {
+        self.endpoint.size()
     }
 }
 

@@ -177,6 +177,20 @@ async fn what_is_over_the_limits_is_split_and_failures_lose_and_double_nothing()
 }
 
 #[tokio::test]
+async fn a_size_that_was_refused_once_is_not_tried_again() {
+    let standin = Standin::start(&[]).await;
+    let exporter = exporter(&standin, json!({}));
+    deliver(&exporter, &many_series(12_000)).await;
+    let refused =
+        |from: usize| standin.server.requests()[from..].iter().filter(|r| r.wire_len > 512_000).count();
+    let first = standin.server.requests().len();
+    assert!(refused(0) > 0, "the limit was not met; the test shows nothing");
+    deliver(&exporter, &many_series(12_001)).await;
+    assert_eq!(refused(first), 0);
+    assert_eq!(standin.taken().series.len(), 24_001);
+}
+
+#[tokio::test]
 async fn a_rejected_request_does_not_hold_up_the_others_and_is_counted() {
     let standin = Standin::start(&[400]).await;
     let records = (0..1500).map(|i| LogRecord { body: kv("", i).value, ..Default::default() }).collect();
@@ -397,6 +411,26 @@ async fn spans_of_models_go_to_the_span_api_beside_the_payload_of_agents() {
     assert_eq!((&chat["meta"]["kind"], &chat["parent_id"]), (&json!("llm"), &agent["span_id"]));
     assert_eq!(chat["meta"]["metadata"]["model_name"], "gpt-4o-2024");
     assert_eq!(chat["metrics"], json!({ "input_tokens": 12, "output_tokens": 3, "total_tokens": 15 }));
+}
+
+#[tokio::test]
+async fn with_llm_observability_as_the_only_intake_other_spans_are_omitted_and_a_failure_doubles_nothing() {
+    let standin = Standin::start(&[503, 429]).await;
+    let more = json!({ "llm_observability": { "enabled": true, "ml_app": "My App" },
+        "agentless": { "traces": "llm_observability" } });
+    let cx = context::<Datadog>();
+    let exporter = build::<Datadog>(standin.config(more), &cx);
+    let delivered = deliver(&exporter, &crate::llm::model_trace()).await;
+    assert_eq!((delivered.rejected, delivered.omitted), (0, 2));
+    let omitted = [("signal", "traces"), ("reason", "not_of_a_model")];
+    assert_eq!(cx.counters.sum(names::DROPPED, &omitted), 2);
+    let taken = standin.taken();
+    let spans: Vec<_> =
+        taken.llm.iter().map(|s| json!([s["name"], s["ml_app"], s["meta"]["kind"]])).collect();
+    assert_eq!(spans, [json!(["invoke", "my_app", "agent"]), json!(["chat gpt-4o", "my_app", "llm"])]);
+    assert!(taken.chunks.is_empty() && taken.otlp.is_empty());
+    // What people and models wrote stays here unless it is asked for.
+    assert!(standin.server.requests().iter().all(|r| !r.body.windows(6).any(|w| w == b"secret")));
 }
 
 #[tokio::test]

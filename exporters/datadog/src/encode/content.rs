@@ -24,7 +24,34 @@ const PREFIXES: [&str; 5] = [
     "traceloop.entity.output",
 ];
 
+/// What the names above begin with: most attributes begin otherwise, and this says so at once.
+const LETTERS: &[u8] = b"giotl";
+
 /// Whether an attribute of this name holds content.
-pub fn is_content(key: &str) -> bool {
-    CONTENT.contains(&key) || PREFIXES.iter().any(|p| key.starts_with(p))
+#[inline]
+pub fn is_content(key: &[u8]) -> bool {
+    key.first().is_some_and(|letter| LETTERS.contains(letter)) && is_one_of_them(key)
+}
+
+fn is_one_of_them(key: &[u8]) -> bool {
+    CONTENT.iter().any(|name| name.as_bytes() == key)
+        || PREFIXES.iter().any(|prefix| key.starts_with(prefix.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found() {
+        for name in CONTENT {
+            assert!(is_content(name.as_bytes()), "{name}");
+        }
+        for prefix in PREFIXES {
+            assert!(is_content(format!("{prefix}0.content").as_bytes()), "{prefix}");
+        }
+        for other in ["", "gen_ai.request.model", "input", "http.method"] {
+            assert!(!is_content(other.as_bytes()), "{other}");
+        }
+    }
 }

@@ -73,7 +73,7 @@ fn close(out: &mut String) -> bool {
 
 /// The attributes of an event that may leave.
 fn kept<'a>(event: &Event<'a>, content: bool) -> impl Iterator<Item = KeyValue<'a>> + use<'a> {
-    event.attributes().filter(move |kv| content || !is_content(text(kv.key)))
+    event.attributes().filter(move |kv| content || !is_content(kv.key))
 }
 
 /// The events as the list `span_events` of a span, for Agents that know it. Writing to memory cannot fail.

@@ -240,7 +240,7 @@ fn meta(out: &mut String, span: &Span<'_>, kind: &str, failed: bool, options: &L
         let key = text(kv.key);
         let name = if let Some(name) = key.strip_prefix("gen_ai.request.").filter(|n| *n != "model") {
             name.to_owned()
-        } else if let Some(name) = key.strip_prefix("gen_ai.tool.").filter(|_| !is_content(key)) {
+        } else if let Some(name) = key.strip_prefix("gen_ai.tool.").filter(|_| !is_content(key.as_bytes())) {
             format!("tool_{}", name.replace('.', "_"))
         } else if key == "modelmuxer.route.estimate.cost" {
             // An estimate of the router, not what the provider charges.
@@ -336,7 +336,7 @@ fn tags(
     for kv in span.attributes() {
         let key = text(kv.key);
         let known = ["gen_ai.request.", "gen_ai.usage.", "gen_ai.tool."].iter().any(|p| key.starts_with(p));
-        if known || is_content(key) || key == "gen_ai.conversation.id" {
+        if known || is_content(key.as_bytes()) || key == "gen_ai.conversation.id" {
             continue;
         }
         let name = key.strip_prefix("gen_ai.").unwrap_or(key);

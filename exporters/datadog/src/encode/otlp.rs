@@ -5,7 +5,7 @@ use bytes::Bytes;
 use muxbridge_core::{Batch, Signal};
 use muxbridge_pdata::Writer;
 use muxbridge_pdata::schema::field;
-use muxbridge_pdata::view::{AnyValue, KeyValue, Span, text};
+use muxbridge_pdata::view::{AnyValue, KeyValue, Span};
 use muxbridge_pdata::wire::Fields;
 
 /// The attribute by which a trace asks for LLM Observability or declines it.
@@ -52,11 +52,11 @@ fn is_model(span: &Span<'_>) -> bool {
 
 fn changes(span: &Span<'_>, content: bool) -> bool {
     let events = || span.events().flat_map(|e| e.attributes());
-    is_model(span) || (!content && span.attributes().chain(events()).any(|kv| is_content(text(kv.key))))
+    is_model(span) || (!content && span.attributes().chain(events()).any(|kv| is_content(kv.key)))
 }
 
 fn write(w: &mut Writer, span: &Span<'_>, llmobs: bool, content: bool) {
-    let keep = |raw: &[u8]| content || !is_content(text(KeyValue::read(raw).key));
+    let keep = |raw: &[u8]| content || !is_content(KeyValue::read(raw).key);
     let marks = is_model(span);
     for part in Fields::new(span.raw()) {
         let bytes = part.value.as_bytes();

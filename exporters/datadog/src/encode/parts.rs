@@ -16,7 +16,12 @@ pub struct Parts {
 impl Parts {
     /// Adds a piece that stands for `items` items of its batch.
     pub fn push(&mut self, piece: &[u8], items: u32) {
-        self.bytes.extend_from_slice(piece);
+        self.build(items, |bytes| bytes.extend_from_slice(piece));
+    }
+
+    /// Adds a piece for `items` items of its batch that `write` appends.
+    pub fn build(&mut self, items: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
         self.ends.push(self.bytes.len());
         self.items.push(items);
     }

@@ -3,15 +3,36 @@
 //! The rules and their order are those of the Agent's OTLP receiver ("V2"). An attribute of the span wins over one of
 //! its resource.
 
+use super::attributes::Attributes;
+use super::keys::Key;
 use super::normalize::{normalize_name, normalize_tag_value};
-use muxbridge_exporter_statsd::encode::value::as_text;
-use muxbridge_pdata::view::{AnyValue, KeyValue, SpanKind};
+use muxbridge_pdata::view::SpanKind;
 use std::borrow::Cow;
 
-pub(super) const HTTP_METHOD: [&str; 2] = ["http.request.method", "http.method"];
-const HTTP_STATUS: [&str; 2] = ["http.status_code", "http.response.status_code"];
-const DB_STATEMENT: [&str; 2] = ["db.statement", "db.query.text"];
-const DESTINATION: [&str; 2] = ["messaging.destination", "messaging.destination.name"];
+const HTTP_METHOD: [Key; 2] = [Key::HttpRequestMethod, Key::HttpMethod];
+const DB_STATEMENT: [Key; 2] = [Key::DbStatement, Key::DbQueryText];
+const DESTINATION: [Key; 2] = [Key::MessagingDestination, Key::MessagingDestinationName];
+
+/// What names an operation, and what a resource: most spans have none of them.
+const BY_PROTOCOL: [Key; 8] = [
+    Key::HttpRequestMethod,
+    Key::HttpMethod,
+    Key::DbSystem,
+    Key::MessagingSystem,
+    Key::RpcSystem,
+    Key::FaasInvokedProvider,
+    Key::FaasTrigger,
+    Key::GraphqlOperationType,
+];
+const BY_RESOURCE: [Key; 7] = [
+    Key::ResourceName,
+    Key::HttpRequestMethod,
+    Key::HttpMethod,
+    Key::MessagingOperation,
+    Key::RpcMethod,
+    Key::GraphqlOperationType,
+    Key::DbSystem,
+];
 
 /// Databases that speak SQL.
 const SQL: &[&str] = &[
@@ -48,90 +69,73 @@ const SQL: &[&str] = &[
 /// Databases with a type of their own.
 const OWN_TYPE: &[&str] = &["cassandra", "redis", "memcached", "mongodb", "elasticsearch", "opensearch"];
 
-/// The attributes of a span and of its resource.
-#[derive(Clone, Copy)]
-pub(super) struct Attributes<'s, 'a> {
-    pub(super) span: &'s [KeyValue<'a>],
-    pub(super) resource: &'s [KeyValue<'a>],
-}
-
-impl<'a> Attributes<'_, 'a> {
-    pub(super) fn get(&self, key: &str) -> Option<AnyValue<'a>> {
-        let find = |list: &[KeyValue<'a>]| list.iter().find(|kv| kv.key == key.as_bytes()).map(|kv| kv.value);
-        find(self.span).or_else(|| find(self.resource))
-    }
-
-    /// The first of these attributes that is not empty, as text.
-    pub(super) fn text(&self, keys: &[&str]) -> Option<Cow<'a, str>> {
-        keys.iter().find_map(|key| Some(as_text(&self.get(key)?)).filter(|text| !text.is_empty()))
-    }
-
-    /// The HTTP status, whether it is a number or text.
-    pub(super) fn http_status(&self) -> Option<i64> {
-        HTTP_STATUS.iter().find_map(|key| match self.get(key)? {
-            AnyValue::Int(code) => Some(code),
-            AnyValue::String(_) => self.text(&[key])?.parse().ok(),
-            _ => None,
-        })
-    }
-}
-
 /// The name of the operation.
-pub(super) fn operation(attributes: &Attributes<'_, '_>, kind: SpanKind) -> String {
-    let name = match attributes.text(&["operation.name"]) {
-        Some(name) => normalize_tag_value(&name),
+pub(super) fn operation(attributes: &Attributes<'_, '_>, kind: SpanKind) -> Cow<'static, str> {
+    let name = match attributes.text(&[Key::OperationName]) {
+        Some(name) => Cow::Owned(normalize_tag_value(&name)),
         None => by_protocol(attributes, kind).unwrap_or_else(|| by_kind(attributes, kind)),
     };
-    normalize_name(&name)
+    match name {
+        // Ours are spelled as Datadog wants them.
+        Cow::Borrowed(ours) => Cow::Borrowed(ours),
+        Cow::Owned(name) => Cow::Owned(normalize_name(&name)),
+    }
 }
 
-fn by_protocol(attributes: &Attributes<'_, '_>, kind: SpanKind) -> Option<String> {
+fn by_protocol(attributes: &Attributes<'_, '_>, kind: SpanKind) -> Option<Cow<'static, str>> {
+    if !attributes.any(&BY_PROTOCOL) {
+        return None;
+    }
     let client = kind == SpanKind::Client;
     let server = kind == SpanKind::Server;
-    let text = |key: &str| attributes.text(&[key]);
+    let text = |key: Key| attributes.text(&[key]);
     if (client || server) && attributes.text(&HTTP_METHOD).is_some() {
-        return Some(if server { "http.server.request" } else { "http.client.request" }.to_owned());
+        return Some(Cow::Borrowed(if server { "http.server.request" } else { "http.client.request" }));
     }
-    if client && let Some(system) = text("db.system") {
-        return Some(format!("{system}.query"));
+    if client && let Some(system) = text(Key::DbSystem) {
+        return Some(Cow::Owned(format!("{system}.query")));
     }
     if !matches!(kind, SpanKind::Internal | SpanKind::Unspecified)
-        && let (Some(system), Some(operation)) = (text("messaging.system"), text("messaging.operation"))
+        && let (Some(system), Some(operation)) = (text(Key::MessagingSystem), text(Key::MessagingOperation))
     {
-        return Some(format!("{system}.{operation}"));
+        return Some(Cow::Owned(format!("{system}.{operation}")));
     }
-    if let Some(system) = text("rpc.system") {
+    if let Some(system) = text(Key::RpcSystem) {
         if client && system == "aws-api" {
-            return Some(match text("rpc.service") {
-                Some(service) => format!("aws.{service}.request"),
-                None => "aws.client.request".to_owned(),
+            return Some(match text(Key::RpcService) {
+                Some(service) => Cow::Owned(format!("aws.{service}.request")),
+                None => Cow::Borrowed("aws.client.request"),
             });
         }
         if client || server {
-            return Some(format!("{system}.{}.request", if client { "client" } else { "server" }));
+            return Some(Cow::Owned(format!(
+                "{system}.{}.request",
+                if client { "client" } else { "server" }
+            )));
         }
     }
-    if client && let (Some(provider), Some(name)) = (text("faas.invoked_provider"), text("faas.invoked_name"))
+    if client
+        && let (Some(provider), Some(name)) = (text(Key::FaasInvokedProvider), text(Key::FaasInvokedName))
     {
-        return Some(format!("{provider}.{name}.invoke"));
+        return Some(Cow::Owned(format!("{provider}.{name}.invoke")));
     }
-    if server && let Some(trigger) = text("faas.trigger") {
-        return Some(format!("{trigger}.invoke"));
+    if server && let Some(trigger) = text(Key::FaasTrigger) {
+        return Some(Cow::Owned(format!("{trigger}.invoke")));
     }
-    text("graphql.operation.type").map(|_| "graphql.server.request".to_owned())
+    text(Key::GraphqlOperationType).map(|_| Cow::Borrowed("graphql.server.request"))
 }
 
-fn by_kind(attributes: &Attributes<'_, '_>, kind: SpanKind) -> String {
-    let side = match kind {
-        SpanKind::Server => "server",
-        SpanKind::Client => "client",
-        SpanKind::Producer => return "Producer".to_owned(),
-        SpanKind::Consumer => return "Consumer".to_owned(),
-        SpanKind::Internal | SpanKind::Unspecified => return "Internal".to_owned(),
+fn by_kind(attributes: &Attributes<'_, '_>, kind: SpanKind) -> Cow<'static, str> {
+    let (side, request) = match kind {
+        SpanKind::Server => ("server", "server.request"),
+        SpanKind::Client => ("client", "client.request"),
+        SpanKind::Producer => return Cow::Borrowed("Producer"),
+        SpanKind::Consumer => return Cow::Borrowed("Consumer"),
+        SpanKind::Internal | SpanKind::Unspecified => return Cow::Borrowed("Internal"),
     };
-    match attributes.text(&["network.protocol.name"]) {
-        Some(protocol) => format!("{protocol}.{side}.request"),
-        None => format!("{side}.request"),
+    match attributes.text(&[Key::NetworkProtocolName]) {
+        Some(protocol) => Cow::Owned(format!("{protocol}.{side}.request")),
+        None => Cow::Borrowed(request),
     }
 }
 
@@ -141,25 +145,28 @@ pub(super) fn resource<'a>(
     kind: SpanKind,
     span_name: &'a str,
 ) -> Cow<'a, str> {
-    let text = |key: &str| attributes.text(&[key]);
-    if let Some(name) = text("resource.name") {
+    let text = |key: Key| attributes.text(&[key]);
+    if !attributes.any(&BY_RESOURCE) {
+        return Cow::Borrowed(span_name);
+    }
+    if let Some(name) = text(Key::ResourceName) {
         return name;
     }
     if let Some(method) = attributes.text(&HTTP_METHOD) {
         let method = if method == "_OTHER" { Cow::Borrowed("HTTP") } else { method };
-        let route = if kind == SpanKind::Server { text("http.route") } else { None };
+        let route = if kind == SpanKind::Server { text(Key::HttpRoute) } else { None };
         return both(method, route);
     }
-    if let Some(operation) = text("messaging.operation") {
+    if let Some(operation) = text(Key::MessagingOperation) {
         return both(operation, attributes.text(&DESTINATION));
     }
-    if let Some(method) = text("rpc.method") {
-        return both(method, text("rpc.service"));
+    if let Some(method) = text(Key::RpcMethod) {
+        return both(method, text(Key::RpcService));
     }
-    if let Some(kind) = text("graphql.operation.type") {
-        return both(kind, text("graphql.operation.name"));
+    if let Some(kind) = text(Key::GraphqlOperationType) {
+        return both(kind, text(Key::GraphqlOperationName));
     }
-    if text("db.system").is_some()
+    if text(Key::DbSystem).is_some()
         && let Some(statement) = attributes.text(&DB_STATEMENT)
     {
         return statement;
@@ -169,47 +176,24 @@ pub(super) fn resource<'a>(
 
 fn both<'a>(first: Cow<'a, str>, second: Option<Cow<'a, str>>) -> Cow<'a, str> {
     match second {
-        Some(second) => Cow::Owned(format!("{first} {second}")),
+        Some(second) => Cow::Owned([&first, " ", &second].concat()),
         None => first,
     }
 }
 
 /// The type of a span: `web`, `http`, a kind of database or `custom`.
 pub(super) fn span_type<'a>(attributes: &Attributes<'_, 'a>, kind: SpanKind) -> Cow<'a, str> {
-    if let Some(kind) = attributes.text(&["span.type"]) {
+    if let Some(kind) = attributes.text(&[Key::SpanType]) {
         return kind;
     }
     Cow::Borrowed(match kind {
         SpanKind::Server => "web",
-        SpanKind::Client => match attributes.text(&["db.system"]) {
+        SpanKind::Client => match attributes.text(&[Key::DbSystem]) {
             None => "http",
             Some(system) if SQL.contains(&system.as_ref()) => "sql",
             Some(system) => OWN_TYPE.iter().find(|name| **name == system).copied().unwrap_or("db"),
         },
         _ => "custom",
-    })
-}
-
-/// The name that an attribute has in Datadog.
-pub(super) fn rename(key: &str) -> Cow<'_, str> {
-    Cow::Borrowed(match key {
-        "client.address" => "http.client_ip",
-        "http.response.body.size" => "http.response.content_length",
-        "http.response.status_code" => "http.status_code",
-        "http.request.body.size" => "http.request.content_length",
-        "http.request.header.referrer" => "http.referrer",
-        "http.request.method" => "http.method",
-        "network.protocol.version" => "http.version",
-        "server.address" => "http.server_name",
-        "url.full" => "http.url",
-        "user_agent.original" => "http.useragent",
-        "db.namespace" => "db.name",
-        other => {
-            return match other.strip_prefix("http.request.header.") {
-                Some(header) => Cow::Owned(format!("http.request.headers.{header}")),
-                None => Cow::Borrowed(other),
-            };
-        }
     })
 }
 

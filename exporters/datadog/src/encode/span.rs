@@ -1,24 +1,22 @@
 //! One span: its fields and its two maps.
 
-use super::content::is_content;
+use super::around::{NO_SERVICE, ResourceEntry, ScopeEntry, env_of, unified};
+use super::attributes::{Attribute, Attributes, Values};
 use super::events::{self, last_exception};
-use super::maps::{Fields, Map, write_span};
-use super::normalize::{normalize_name, normalize_service, normalize_tag_value, truncate};
+use super::keys::Key;
+use super::maps::{Fields, Maps, write_span};
+use super::normalize::{normalize_name, normalize_service, truncate};
 use super::sampling::{Decision, probability};
-use super::semantics::{self, Attributes};
-use super::{Counts, OperationName, Options, ResourceEntry, hex, id};
+use super::semantics;
+use super::{Counts, OperationName, Options, id};
 use muxbridge_exporter_statsd::encode::value::as_text;
-use muxbridge_pdata::view::{AnyValue, KeyValue, Scope, Span, SpanKind, StatusCode, text};
+use muxbridge_pdata::schema::field;
+use muxbridge_pdata::view::{AnyValue, KeyValue, Span, SpanKind, StatusCode, text};
+use muxbridge_pdata::wire::Fields as WireFields;
+use std::borrow::Cow;
 
 /// The longest type, in bytes.
 const MAX_TYPE: usize = 100;
-/// The service of spans that name none.
-const NO_SERVICE: &str = "otlpresourcenoservicename";
-/// Whole numbers up to this are exact in a double.
-const EXACT: u64 = 1 << 53;
-/// Attributes that became fields of the span.
-const CONSUMED: [&str; 6] =
-    ["service.name", "operation.name", "resource.name", "span.type", "sampling.priority", "analytics.event"];
 
 /// Where a span stands in its chunk.
 #[derive(Clone, Copy)]
@@ -29,17 +27,52 @@ pub(super) struct Place {
     pub(super) chunk_root: bool,
     /// What the Agent's rates say about the trace.
     pub(super) decision: Option<Decision>,
+    /// The trace id in hexadecimal.
+    pub(super) trace: [u8; 32],
 }
 
 /// Encodes spans, with buffers that are used again for the next one.
 pub(super) struct SpanEncoder<'o, 'a> {
     options: &'o Options,
-    counts: &'o mut Counts,
-    meta: Map,
-    metrics: Map,
-    attributes: Vec<KeyValue<'a>>,
+    pub(super) counts: &'o mut Counts,
+    maps: Maps,
+    own: Own<'a>,
     json: String,
     events: Vec<u8>,
+}
+
+/// What a span holds besides its scalar fields.
+#[derive(Default)]
+struct Own<'a> {
+    attributes: Vec<Attribute<'a>>,
+    values: Values<'a>,
+    /// Whether one of the attributes is of a call to a model.
+    model: bool,
+    events: bool,
+    links: bool,
+}
+
+impl<'a> Own<'a> {
+    /// Reads them in one pass.
+    fn read(&mut self, span: &Span<'a>) {
+        self.attributes.clear();
+        self.values.clear();
+        (self.model, self.events, self.links) = (false, false, false);
+        for f in WireFields::new(span.raw()) {
+            match f.number {
+                field::span::ATTRIBUTES => {
+                    let kv = KeyValue::read(f.value.as_bytes());
+                    let attribute = Attribute::of(&kv);
+                    self.model |= kv.key.starts_with(b"gen_ai.");
+                    self.values.keep(&attribute);
+                    self.attributes.push(attribute);
+                }
+                field::span::EVENTS => self.events = true,
+                field::span::LINKS => self.links = true,
+                _ => {}
+            }
+        }
+    }
 }
 
 impl<'o, 'a> SpanEncoder<'o, 'a> {
@@ -47,9 +80,8 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
         SpanEncoder {
             options,
             counts,
-            meta: Map::default(),
-            metrics: Map::default(),
-            attributes: Vec::new(),
+            maps: Maps::default(),
+            own: Own::default(),
             json: String::new(),
             events: Vec::new(),
         }
@@ -60,70 +92,80 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
         &mut self,
         out: &mut Vec<u8>,
         span: &Span<'a>,
-        scope: &Scope<'a>,
+        scope: &ScopeEntry<'a>,
         resource: &ResourceEntry<'a>,
-        place: Place,
+        place: &Place,
     ) {
-        self.meta.clear();
-        self.metrics.clear();
-        let mut own = std::mem::take(&mut self.attributes);
-        own.clear();
-        own.extend(span.attributes());
-        let attributes = Attributes { span: &own, resource: &resource.attributes };
+        self.maps.clear();
+        let mut own = std::mem::take(&mut self.own);
+        own.read(span);
+        let attributes = Attributes { span: &own.values, resource: &resource.values };
         // The first value of a key stays: what is computed, then the span, its scope, its resource.
         self.trace(span, &attributes, resource, place);
-        self.fixed(span, scope, &attributes);
+        self.fixed(span, &own, scope, resource, place);
         if span.status.code == StatusCode::Error {
             self.error(span, &attributes);
         }
-        self.events_and_links(span);
-        for kv in &own {
-            self.attribute(kv);
+        self.events_and_links(span, &own);
+        let content = self.options.content;
+        for attribute in own.attributes.iter().chain(&scope.attributes) {
+            self.counts.content += u64::from(attribute.write(&mut self.maps, content));
         }
-        for kv in scope.attributes() {
-            self.attribute(&kv);
+        let tail = (!self.maps.may_overlap(&resource.maps)).then_some(&resource.maps);
+        if tail.is_none() {
+            resource.attributes.iter().for_each(|a| {
+                a.write(&mut self.maps, content);
+            });
         }
-        for kv in &resource.attributes {
-            self.attribute(kv);
-        }
-        self.fields(out, span, &attributes);
+        self.counts.content += resource.content;
+        self.fields(out, span, &attributes, resource, tail);
         self.counts.encoded += 1;
-        self.attributes = own;
-    }
-
-    fn env(&self, attributes: &Attributes<'_, '_>) -> String {
-        let env = attributes.text(&["deployment.environment.name", "deployment.environment", "env"]);
-        normalize_tag_value(env.as_deref().unwrap_or(&self.options.env))
+        self.own = own;
     }
 
     /// The service and the environment of a span, for the Agent's rates.
-    pub(super) fn service_and_env(&self, span: &Span<'a>, resource: &ResourceEntry<'a>) -> (String, String) {
-        let own: Vec<_> = span.attributes().collect();
-        let attributes = Attributes { span: &own, resource: &resource.attributes };
-        let service = attributes.text(&["service.name"]);
-        (normalize_service(service.as_deref().unwrap_or(NO_SERVICE)), self.env(&attributes))
+    pub(super) fn service_and_env(
+        &mut self,
+        span: &Span<'a>,
+        resource: &ResourceEntry<'a>,
+    ) -> (String, String) {
+        self.own.read(span);
+        let attributes = Attributes { span: &self.own.values, resource: &resource.values };
+        let service = attributes.text(&[Key::ServiceName]);
+        (normalize_service(service.as_deref().unwrap_or(NO_SERVICE)), env_of(&attributes, self.options))
     }
 
-    fn fields(&mut self, out: &mut Vec<u8>, span: &Span<'a>, attributes: &Attributes<'_, 'a>) {
+    fn fields(
+        &mut self,
+        out: &mut Vec<u8>,
+        span: &Span<'a>,
+        attributes: &Attributes<'_, 'a>,
+        resource: &ResourceEntry<'a>,
+        tail: Option<&Maps>,
+    ) {
         let name = match self.options.operation_name {
             OperationName::V2 => semantics::operation(attributes, span.kind),
-            OperationName::SpanName => normalize_name(text(span.name)),
+            OperationName::SpanName => Cow::Owned(normalize_name(text(span.name))),
         };
-        let service = attributes.text(&["service.name"]);
-        let service = service.as_deref().unwrap_or(NO_SERVICE);
-        let normal = normalize_service(service);
+        let own = attributes.span.any(&[Key::ServiceName]).then(|| {
+            let service = attributes.text(&[Key::ServiceName]);
+            let service = service.as_deref().unwrap_or(NO_SERVICE);
+            let normal = normalize_service(service);
+            let adjusted = normal != service;
+            (normal, adjusted)
+        });
+        let (service, adjusted) = own.as_ref().unwrap_or(&resource.service);
         let full = semantics::resource(attributes, span.kind, text(span.name));
-        let resource = match truncate(&full, self.options.max_resource) {
+        let shown = match truncate(&full, self.options.max_resource) {
             "" => &name,
-            resource => resource,
+            shown => shown,
         };
         let kind = semantics::span_type(attributes, span.kind);
-        self.counts.adjusted +=
-            u64::from(normal != service) + u64::from(full.len() > self.options.max_resource);
+        self.counts.adjusted += u64::from(*adjusted) + u64::from(full.len() > self.options.max_resource);
         let fields = Fields {
-            service: &normal,
+            service,
             name: &name,
-            resource,
+            resource: shown,
             trace_id: id(span.trace_id.get(8..).unwrap_or_default()),
             span_id: id(span.span_id),
             parent_id: id(span.parent_span_id),
@@ -132,7 +174,7 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
             error: span.status.code == StatusCode::Error,
             kind: truncate(&kind, MAX_TYPE),
         };
-        write_span(out, &fields, &self.meta, &self.metrics, &self.events);
+        write_span(out, &fields, &self.maps, tail, &self.events);
     }
 
     /// What is said of the whole trace, and whether the span counts for the statistics that the Agent makes.
@@ -141,99 +183,105 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
         span: &Span<'a>,
         attributes: &Attributes<'_, 'a>,
         resource: &ResourceEntry<'a>,
-        place: Place,
+        place: &Place,
     ) {
-        let wish = attributes.get("sampling.priority").and_then(|v| priority(&v));
+        let Maps { meta, metrics } = &mut self.maps;
+        let wish = attributes.get(Key::SamplingPriority).and_then(|v| priority(&v));
         if place.first {
-            let high = &span.trace_id[..8];
-            if id(high) != 0 {
-                self.meta.text("_dd.p.tid", &hex(high));
+            let high = &place.trace[..16];
+            if high.iter().any(|digit| *digit != b'0') {
+                meta.text(Key::DdTid, high);
             }
             // 4: somebody asked for it. 1: the Agent's rate. 0: nobody decided.
-            self.meta.text(
-                "_dd.p.dm",
-                match (wish, place.decision) {
-                    (Some(_), _) => "-4",
-                    (None, Some(_)) => "-1",
-                    (None, None) => "-0",
-                },
-            );
+            let maker: &[u8] = match (wish, place.decision) {
+                (Some(_), _) => b"-4",
+                (None, Some(_)) => b"-1",
+                (None, None) => b"-0",
+            };
+            meta.text(Key::DdDecisionMaker, maker);
         }
         if place.first || place.chunk_root {
             if let (None, Some(decision)) = (wish, place.decision) {
-                self.metrics.number("_dd.agent_psr", decision.rate);
+                metrics.number(Key::DdAgentRate, decision.rate);
             }
             // Whoever sampled did so before us: what is here is kept, unless the Agent's rates are obeyed.
             let decided = place.decision.map(|d| d.priority);
-            self.metrics.number("_sampling_priority_v1", wish.or(decided).unwrap_or(1.0));
+            metrics.number(Key::SamplingPriorityV1, wish.or(decided).unwrap_or(1.0));
             let host = resource.host.as_deref().unwrap_or(&self.options.hostname);
-            let stated = attributes.text(&["_dd.hostname"]);
+            let stated = attributes.text(&[Key::DdHostname]);
             let host = if resource.host.is_none() { stated.as_deref().unwrap_or(host) } else { host };
             if !host.is_empty() {
-                self.meta.text("_dd.hostname", host);
+                meta.text(Key::DdHostname, host.as_bytes());
             }
         }
-        let stated = attributes.get("_sample_rate").and_then(|v| v.as_f64());
+        let stated = attributes.get(Key::SampleRate).and_then(|v| v.as_f64());
         if let Some(rate) = stated.or_else(|| probability(text(span.trace_state)))
             && rate > 0.0
             && rate <= 1.0
         {
-            self.metrics.number("_sample_rate", rate);
+            metrics.number(Key::SampleRate, rate);
         }
         match span.kind {
-            _ if id(span.parent_span_id) == 0 => self.metrics.number("_top_level", 1.0),
-            SpanKind::Server | SpanKind::Consumer => self.metrics.number("_top_level", 1.0),
-            SpanKind::Client | SpanKind::Producer => self.metrics.number("_dd.measured", 1.0),
+            _ if id(span.parent_span_id) == 0 => metrics.number(Key::TopLevel, 1.0),
+            SpanKind::Server | SpanKind::Consumer => metrics.number(Key::TopLevel, 1.0),
+            SpanKind::Client | SpanKind::Producer => metrics.number(Key::DdMeasured, 1.0),
             SpanKind::Internal | SpanKind::Unspecified => {}
         }
     }
 
     /// What every span has.
-    fn fixed(&mut self, span: &Span<'a>, scope: &Scope<'a>, attributes: &Attributes<'_, 'a>) {
-        if attributes.span.iter().any(|kv| kv.key.starts_with(b"gen_ai.")) {
+    fn fixed(
+        &mut self,
+        span: &Span<'a>,
+        own: &Own<'a>,
+        scope: &ScopeEntry<'a>,
+        resource: &ResourceEntry<'a>,
+        place: &Place,
+    ) {
+        let attributes = &Attributes { span: &own.values, resource: &resource.values };
+        let Maps { meta, metrics } = &mut self.maps;
+        if own.model {
             // They go to LLM Observability in their own form or not at all; nobody shall make others of these.
-            self.meta.text("dd_llmobs_enabled", "false");
+            meta.text(Key::DdLlmobsEnabled, b"false");
         }
-        let env = self.env(attributes);
-        if !env.is_empty() {
-            self.meta.text("env", &env);
+        if own.values.any(&[
+            Key::DeploymentEnvironmentName,
+            Key::DeploymentEnvironment,
+            Key::Env,
+            Key::ServiceVersion,
+        ]) {
+            unified(meta, attributes, self.options);
+        } else {
+            meta.block(&resource.unified);
         }
-        if let Some(version) = attributes.text(&["service.version"]) {
-            self.meta.text("version", &version);
-        }
-        self.meta.text("span.kind", kind_name(span.kind));
-        self.meta.text("otel.trace_id", &hex(span.trace_id));
-        let status = match span.status.code {
-            StatusCode::Unset => "Unset",
-            StatusCode::Ok => "Ok",
-            StatusCode::Error => "Error",
+        meta.text(Key::SpanKind, kind_name(span.kind).as_bytes());
+        meta.text(Key::OtelTraceId, &place.trace);
+        let status: &[u8] = match span.status.code {
+            StatusCode::Unset => b"Unset",
+            StatusCode::Ok => b"Ok",
+            StatusCode::Error => b"Error",
         };
-        self.meta.text("otel.status_code", status);
-        // The library.* names are those before OpenTelemetry called it a scope; dashboards still use them.
-        for (key, value) in [
-            ("otel.status_description", span.status.message),
-            ("w3c.tracestate", span.trace_state),
-            ("otel.scope.name", scope.name),
-            ("otel.library.name", scope.name),
-            ("otel.scope.version", scope.version),
-            ("otel.library.version", scope.version),
-        ] {
+        meta.text(Key::OtelStatusCode, status);
+        for (key, value) in
+            [(Key::OtelStatusDescription, span.status.message), (Key::W3cTracestate, span.trace_state)]
+        {
             if !value.is_empty() {
-                self.meta.text(key, text(value));
+                meta.text(key, value);
             }
         }
+        meta.block(&scope.names);
         if let Some(code) = attributes.http_status() {
-            self.metrics.number("http.status_code", code as f64);
+            metrics.number(Key::HttpStatusCode, code as f64);
             // An Agent removes any other.
             if (100..=599).contains(&code) {
-                self.meta.text("http.status_code", &code.to_string());
+                meta.text(Key::HttpStatusCode, itoa::Buffer::new().format(code).as_bytes());
             }
         }
-        if let Some(code) = attributes.text(&["rpc.grpc.status_code"]) {
-            self.meta.text("rpc.grpc.status_code", &code);
+        if let Some(code) = attributes.text(&[Key::RpcGrpcStatusCode]) {
+            meta.text(Key::RpcGrpcStatusCode, code.as_bytes());
         }
-        if let Some(event) = attributes.get("analytics.event").and_then(|v| v.as_bool()) {
-            self.metrics.number("_dd1.sr.eausr", f64::from(u8::from(event)));
+        if let Some(event) = attributes.get(Key::AnalyticsEvent).and_then(|v| v.as_bool()) {
+            metrics.number(Key::DdEventRate, f64::from(u8::from(event)));
         }
     }
 
@@ -244,9 +292,10 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
             let value = exception.as_ref()?.attribute(key)?;
             Some(as_text(&value)).filter(|text| !text.is_empty())
         };
+        let meta = &mut self.maps.meta;
         let described = (!span.status.message.is_empty()).then(|| text(span.status.message).into());
         let message = attributes
-            .text(&["error.msg", "error.message"])
+            .text(&[Key::ErrorMsg, Key::ErrorMessage])
             .or(described)
             .or_else(|| thrown(b"exception.message"))
             .or_else(|| {
@@ -254,56 +303,34 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
                 Some(format!("{code} {}", semantics::reason(code)).trim_end().to_owned().into())
             });
         if let Some(message) = message {
-            self.meta.text("error.msg", &message);
-            self.meta.text("error.message", &message);
+            meta.text(Key::ErrorMsg, message.as_bytes());
+            meta.text(Key::ErrorMessage, message.as_bytes());
         }
-        if let Some(kind) = attributes.text(&["error.type"]).or_else(|| thrown(b"exception.type")) {
-            self.meta.text("error.type", &kind);
+        if let Some(kind) = attributes.text(&[Key::ErrorType]).or_else(|| thrown(b"exception.type")) {
+            meta.text(Key::ErrorType, kind.as_bytes());
         }
-        if let Some(stack) = attributes.text(&["error.stack"]).or_else(|| thrown(b"exception.stacktrace")) {
-            self.meta.text("error.stack", &stack);
+        if let Some(stack) = attributes.text(&[Key::ErrorStack]).or_else(|| thrown(b"exception.stacktrace")) {
+            meta.text(Key::ErrorStack, stack.as_bytes());
         }
     }
 
-    fn events_and_links(&mut self, span: &Span<'a>) {
+    fn events_and_links(&mut self, span: &Span<'a>, own: &Own<'a>) {
         self.events.clear();
-        let native = self.options.native_events && span.events().next().is_some();
-        if native {
-            events::native(&mut self.events, span, self.options.content);
-        }
-        if native || events::events(&mut self.json, span, self.options.content) {
-            if !native {
-                self.meta.text("events", &self.json);
+        let meta = &mut self.maps.meta;
+        if own.events {
+            if self.options.native_events {
+                events::native(&mut self.events, span, self.options.content);
+            } else {
+                events::events(&mut self.json, span, self.options.content);
+                meta.text(Key::Events, self.json.as_bytes());
             }
             if last_exception(span).is_some() {
-                self.meta.text("_dd.span_events.has_exception", "true");
+                meta.text(Key::DdHasException, b"true");
             }
         }
-        if events::links(&mut self.json, span) {
-            self.meta.text("_dd.span_links", &self.json);
-        }
-    }
-
-    /// Numbers go to `metrics`, everything else to `meta` as text.
-    fn attribute(&mut self, kv: &KeyValue<'a>) {
-        let key = text(kv.key);
-        if key.is_empty() || CONSUMED.contains(&key) {
-            return;
-        }
-        if !self.options.content && is_content(key) {
-            self.counts.content += 1;
-            return;
-        }
-        let key = semantics::rename(key);
-        match kv.value {
-            AnyValue::Int(i) => {
-                self.metrics.number(&key, i as f64);
-                if i.unsigned_abs() > EXACT {
-                    self.meta.text(&key, &i.to_string());
-                }
-            }
-            AnyValue::Double(d) if d.is_finite() => self.metrics.number(&key, d),
-            _ => self.meta.text(&key, &as_text(&kv.value)),
+        if own.links {
+            events::links(&mut self.json, span);
+            meta.text(Key::DdSpanLinks, self.json.as_bytes());
         }
     }
 }
