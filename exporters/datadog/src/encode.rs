@@ -35,7 +35,7 @@ use parts::{Frame, Limit, Parts};
 pub use sampling::keeps;
 
 use muxbridge_core::{Batch, Signal};
-use muxbridge_pdata::view::Span;
+use muxbridge_pdata::view::{Resource, Scope, Span};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use span::{Place, SpanEncoder};
@@ -195,10 +195,9 @@ impl<'a> Collected<'a> {
         let (mut last, mut chunk): (&[u8], u32) = (&[], 0);
         let mut sorted = true;
         for items in batch.resources() {
-            all.resources.push(ResourceEntry::read(&items.resource, options));
+            let resource = all.resource(&items.resource, options);
             for scope in items.scopes() {
-                all.scopes.push(ScopeEntry::read(&scope.scope));
-                let (resource, scope_index) = (all.resources.len() as u32 - 1, all.scopes.len() as u32 - 1);
+                let scope_index = all.scope(&scope.scope);
                 for span in scope.spans() {
                     // The Agent sees the low half of a trace id.
                     let trace = id(span.trace_id.get(8..).unwrap_or_default());
@@ -222,6 +221,21 @@ impl<'a> Collected<'a> {
             all.entries.sort_by_key(|e| e.chunk);
         }
         all
+    }
+
+    /// The place of a resource. What assembles traces repeats it for each of them: it is read only once in a row.
+    fn resource(&mut self, resource: &Resource<'a>, options: &Options) -> u32 {
+        if self.resources.last().is_none_or(|last| last.raw != resource.raw()) {
+            self.resources.push(ResourceEntry::read(resource, options));
+        }
+        self.resources.len() as u32 - 1
+    }
+
+    fn scope(&mut self, scope: &Scope<'a>) -> u32 {
+        if self.scopes.last().is_none_or(|last| last.raw != scope.raw()) {
+            self.scopes.push(ScopeEntry::read(scope));
+        }
+        self.scopes.len() as u32 - 1
     }
 }
 

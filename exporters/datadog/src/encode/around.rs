@@ -13,6 +13,8 @@ pub(super) const NO_SERVICE: &str = "otlpresourcenoservicename";
 
 /// A resource.
 pub(super) struct ResourceEntry<'a> {
+    /// As it came.
+    pub(super) raw: &'a [u8],
     /// What is read of it.
     pub(super) values: Values<'a>,
     /// All of it, for a span that has some of the same keys.
@@ -45,6 +47,7 @@ impl<'a> ResourceEntry<'a> {
         let normal = normalize_service(service);
         let adjusted = normal != service;
         ResourceEntry {
+            raw: resource.raw(),
             service: (normal, adjusted),
             host: resource_host(resource),
             unified: rendered,
@@ -58,6 +61,8 @@ impl<'a> ResourceEntry<'a> {
 
 /// A scope.
 pub(super) struct ScopeEntry<'a> {
+    /// As it came.
+    pub(super) raw: &'a [u8],
     pub(super) attributes: Vec<Attribute<'a>>,
     /// Its name and version, rendered.
     pub(super) names: Map,
@@ -77,7 +82,11 @@ impl<'a> ScopeEntry<'a> {
                 names.text(key, value);
             }
         }
-        ScopeEntry { attributes: scope.attributes().map(|kv| Attribute::of(&kv)).collect(), names }
+        ScopeEntry {
+            raw: scope.raw(),
+            attributes: scope.attributes().map(|kv| Attribute::of(&kv)).collect(),
+            names,
+        }
     }
 }
 
