@@ -41,7 +41,6 @@ pub(crate) fn dogstatsd(origin: &Arc<Origin>) -> io::Result<()> {
     for (name, histograms) in [("counters", false), ("histograms", true)] {
         let mut state = DeltaState::new(InitialValue::Auto, 0);
         let mut stats = DeltaStats::default();
-        let now = Instant::now();
         let round = |value: u64| -> io::Result<Vec<Batch>> {
             let bodies = (0..SERIES / POINTS).map(|request| body(request, value, histograms));
             bodies.map(|body| batch(Signal::Metrics, &body, origin)).collect()
@@ -53,7 +52,7 @@ pub(crate) fn dogstatsd(origin: &Arc<Origin>) -> io::Result<()> {
             value += 7;
             let batches = round(value)?;
             let began = Instant::now();
-            deltas = batches.iter().filter_map(|b| state.convert(b, now, &mut stats)).collect();
+            deltas = batches.iter().filter_map(|b| state.convert(b, START / 1_000_000, &mut stats)).collect();
             convert = convert.min(began.elapsed().as_secs_f64() * 1e9 / SERIES as f64);
         }
         let options = Config::default().metrics.options(lines::Dialect::Dogstatsd, 1432, "");
