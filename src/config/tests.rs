@@ -174,7 +174,7 @@ mod environment_only {
             c.starts_with("datadog: straight to Datadog at datadoghq.eu") && c.contains("DD_AGENT_HOST")
         }));
         assert_eq!(config.pipelines.len(), 3);
-        assert!(config.pipelines.values().all(|p| p.exporters == ["datadog"]));
+        assert!(config.pipelines.iter().all(|p| p.exporters == ["datadog"]));
         // An Agent that is named has the key.
         let both = [("DD_API_KEY", "k"), ("DD_AGENT_HOST", "agent")];
         assert_eq!(tree(&both)["exporters"]["datadog"]["trace_agent_url"], "http://agent:8126");
