@@ -74,8 +74,8 @@ impl Oracle {
         state.acked[first as usize..end].fill(true);
     }
 
-    /// A destination took this request.
-    pub(crate) fn received(&self, destination: &str, request: &[u8]) {
+    /// A destination took this request: the numbers of its spans.
+    pub(crate) fn received(&self, destination: &str, request: &[u8]) -> Vec<u64> {
         let spans: Vec<Span> = oracle::decode_traces(request)
             .resource_spans
             .into_iter()
@@ -92,18 +92,19 @@ impl Oracle {
             } else if found != span(number, self.0.padding) {
                 wrong.push(format!("{destination} got another span {number} than was sent"));
             } else {
-                numbers.push(number as usize);
+                numbers.push(number);
             }
         }
         let mut state = self.state();
         state.wrong.append(&mut wrong);
         let times = state.received.entry(destination.to_owned()).or_default();
-        for number in numbers {
+        for number in numbers.iter().map(|n| *n as usize) {
             if times.len() <= number {
                 times.resize(number + 1, 0);
             }
             times[number] = times[number].saturating_add(1);
         }
+        numbers
     }
 
     /// How many spans were acknowledged.

@@ -60,3 +60,43 @@ impl Holder {
         ["nsenter", &namespace].map(str::to_owned).to_vec()
     }
 }
+
+/// A control group that bounds memory. Dropped, it is removed; its processes have ended by then.
+pub(crate) struct Group {
+    directory: PathBuf,
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.directory);
+    }
+}
+
+impl Group {
+    /// For this many bytes; the error says what is missing.
+    pub(crate) fn new(bytes: u64) -> Result<Group, String> {
+        let first = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"];
+        let limits = ["memory.limit_in_bytes", "memory.max"];
+        let name = format!("faults-{}", std::process::id());
+        let mut why = "no control groups".to_owned();
+        for (parent, limit) in first.into_iter().zip(limits) {
+            let directory = Path::new(parent).join(&name);
+            if let Err(error) = std::fs::create_dir(&directory) {
+                why = format!("{}: {error}", directory.display());
+                continue;
+            }
+            let group = Group { directory };
+            match std::fs::write(group.directory.join(limit), bytes.to_string()) {
+                Ok(()) => return Ok(group),
+                Err(error) => why = format!("{}: {error}", group.directory.join(limit).display()),
+            }
+        }
+        Err(why)
+    }
+
+    /// What to write before a program so that it runs inside.
+    pub(crate) fn prefix(&self) -> Vec<String> {
+        let enter = format!("echo $$ > '{}/cgroup.procs' && exec \"$@\"", self.directory.display());
+        ["sh", "-c", &enter, "sh"].map(str::to_owned).to_vec()
+    }
+}
