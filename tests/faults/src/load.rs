@@ -21,6 +21,8 @@ pub(crate) struct Shape {
     pub(crate) spans: u64,
     /// How long each sender waits between two requests.
     pub(crate) pause: Duration,
+    /// Whether senders go on with the next request when they are told to come back later, as none should.
+    pub(crate) rude: bool,
 }
 
 /// What the senders saw.
@@ -114,6 +116,9 @@ async fn sender(
                     seen.refused.fetch_add(1, Relaxed);
                     if delay.is_none() {
                         seen.unhinted.fetch_add(1, Relaxed);
+                    }
+                    if shape.rude {
+                        break;
                     }
                     tokio::time::sleep(delay.unwrap_or(Duration::from_secs(1))).await;
                 }

@@ -40,7 +40,7 @@ pub(super) async fn errors(context: Context) -> Ran {
         let words = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
         setup.prefix = words.map(str::to_owned).to_vec();
         let mut bridge = setup.start_ready().await.map_err(|why| format!("{inject}: {why}"))?;
-        let shape = Shape { http: 4, grpc: 2, spans: 10, pause: Duration::from_millis(2) };
+        let shape = Shape { http: 4, grpc: 2, spans: 10, pause: Duration::from_millis(2), rude: false };
         let load = Load::start(&oracle, shape, setup.http, setup.grpc);
         let enough = || load.seen.accepted.load(Relaxed) > context.of(300, 2_000);
         bridge

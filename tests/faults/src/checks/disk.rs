@@ -57,7 +57,7 @@ pub(super) async fn full(context: Context) -> Ran {
     let destinations = Destinations::start(&oracle, &mut setup).await;
     destinations.down();
     let mut bridge = setup.start_ready().await?;
-    let shape = Shape { http: 6, grpc: 2, spans: 20, pause: Duration::ZERO };
+    let shape = Shape { http: 6, grpc: 2, spans: 20, pause: Duration::ZERO, rude: false };
     let load = Load::start(&oracle, shape, setup.http, setup.grpc);
 
     refused(&mut bridge, &load, "the backlog fills the disk").await?;

@@ -79,7 +79,7 @@ pub(super) async fn kill(context: Context) -> Ran {
     // Small segments, so that many are begun and deleted.
     setup.service.push("storage: {max_size_mib: 64}".to_owned());
     let destinations = Destinations::start(&oracle, &mut setup).await;
-    let shape = Shape { http: 12, grpc: 4, spans: 2, pause: Duration::from_millis(1) };
+    let shape = Shape { http: 12, grpc: 4, spans: 2, pause: Duration::from_millis(1), rude: false };
     let load = Load::start(&oracle, shape, setup.http, setup.grpc);
     let mut restarts = Vec::new();
     let (mut recovering, mut stopping) = (0, 0);

@@ -53,7 +53,7 @@ async fn throughput(context: &Context, dead: bool, run: u64) -> Result<f64, Stri
     three.alive.store(!dead, Relaxed);
     let mut bridge = setup.start_ready().await?;
     let oracle = Oracle::new(64);
-    let shape = Shape { http: 6, grpc: 2, spans: 50, pause: Duration::ZERO };
+    let shape = Shape { http: 6, grpc: 2, spans: 50, pause: Duration::ZERO, rude: false };
     let _load = Load::start(&oracle, shape, setup.http, setup.grpc);
     tokio::time::sleep(Duration::from_millis(500)).await;
     let sent = async |bridge: &crate::bridge::Bridge| {
@@ -114,7 +114,7 @@ pub(super) async fn day(context: Context) -> Ran {
 
     // The day.
     let spans = context.of(40_000, 800_000);
-    let shape = Shape { http: 6, grpc: 2, spans: 100, pause: Duration::ZERO };
+    let shape = Shape { http: 6, grpc: 2, spans: 100, pause: Duration::ZERO, rude: false };
     let load = Load::start(&oracle, shape, setup.http, setup.grpc);
     let filling = Instant::now();
     bridge

@@ -34,7 +34,7 @@ pub(super) async fn overload(context: Context) -> Ran {
     }
     let seen = oracle.clone();
     // Four requests at a time, each of at most so many spans: this many spans each second.
-    let (each, delay) = context.of((100, 100), (200, 50));
+    let (each, delay) = context.of((25, 100), (200, 50));
     let capacity = 4.0 * each as f64 * 1e3 / delay as f64;
     let server = Server::start_without_log(move |r| {
         seen.received("otlphttp", &r.body);
@@ -43,14 +43,14 @@ pub(super) async fn overload(context: Context) -> Ran {
     .await;
     let batch = format!("batch: {{flush_timeout: 5ms, min_size: {each}, max_size: {each}}}");
     setup.to("otlphttp", format!("endpoint: '{}', sending_queue: {{{batch}}}", server.url()));
-    setup.service.push("storage: {max_size_mib: 32}".to_owned());
+    setup.service.push(format!("storage: {{max_size_mib: {}}}", context.of(4, 32)));
     let mut bridge = setup.start_ready().await?;
     let mut peak = 0;
 
     // As much as it takes, and a bit more.
-    let spans = 100;
+    let spans = context.of(25, 100);
     let senders = (capacity * 1.2 / spans as f64 / 10.0).ceil() as usize;
-    let shape = Shape { http: senders, grpc: 0, spans, pause: Duration::from_millis(80) };
+    let shape = Shape { http: senders, grpc: 0, spans, pause: Duration::from_millis(80), rude: false };
     let load = Load::start(&oracle, shape, setup.http, setup.grpc);
     delivered(&mut bridge, Duration::from_secs(1), &mut peak).await?;
     let usual =
@@ -58,17 +58,21 @@ pub(super) async fn overload(context: Context) -> Ran {
             .await?;
     load.finish(PATIENCE).await?;
 
-    // Refused senders wait a second or more, so it takes many to offer ten times as much.
-    let senders = (capacity * 10.0 / spans as f64 * 1.2) as usize;
-    let shape =
-        Shape { http: senders - senders / 4, grpc: senders / 4, spans, pause: Duration::from_millis(20) };
+    // Some that wait when they are refused, and ten times the capacity of some that do not.
+    let shape = Shape { http: 12, grpc: 4, spans, pause: Duration::from_millis(20), rude: false };
     let load = Load::start(&oracle, shape, setup.http, setup.grpc);
+    let rude = 40;
+    let pause = Duration::from_secs_f64(f64::from(rude) * spans as f64 / (10.0 * capacity));
+    let shape = Shape { http: 30, grpc: 10, spans, pause, rude: true };
+    let flood = Load::start(&oracle, shape, setup.http, setup.grpc);
     let time = context.of(Duration::from_secs(6), Duration::from_secs(60));
     let began = Instant::now();
     let under = delivered(&mut bridge, time, &mut peak).await?;
-    let asked = load.seen.accepted.load(Relaxed) + load.seen.refused.load(Relaxed);
+    let both = [&load.seen, &flood.seen];
+    let refused: u64 = both.iter().map(|seen| seen.refused.load(Relaxed)).sum();
+    let asked: u64 = both.iter().map(|seen| seen.accepted.load(Relaxed)).sum::<u64>() + refused;
     let offered = asked as f64 * spans as f64 / began.elapsed().as_secs_f64() / usual;
-    let refused = load.seen.refused.load(Relaxed);
+    flood.finish(PATIENCE).await?;
     load.finish(Duration::from_secs(300)).await?;
     bridge.drained(&["otlphttp"], PATIENCE).await?;
     bridge.adds_up().await?;

@@ -48,7 +48,7 @@ async fn cuts(
     let disk = context.scratch.join("disk");
     format(&image)?;
     let destinations = Destinations::start(&oracle, setup).await;
-    let shape = Shape { http: 12, grpc: 4, spans: 2, pause: Duration::ZERO };
+    let shape = Shape { http: 12, grpc: 4, spans: 2, pause: Duration::ZERO, rude: false };
     let load = Load::start(&oracle, shape, setup.http, setup.grpc);
     for _ in 0..runs {
         destinations.at_random(random);

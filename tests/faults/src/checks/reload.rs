@@ -86,7 +86,7 @@ pub(super) async fn reload(context: Context) -> Ran {
     }
     counted(&mut bridge, "ok", 1).await?;
 
-    let shape = Shape { http: 4, grpc: 4, spans: 4, pause: Duration::from_millis(2) };
+    let shape = Shape { http: 4, grpc: 4, spans: 4, pause: Duration::from_millis(2), rude: false };
     let load = Load::start(&oracle, shape, setup.http, setup.grpc);
     let mut probe = Client::new(Protocol::Http, setup.http);
     let (mut latencies, mut new_connections) = (Vec::new(), Vec::new());
