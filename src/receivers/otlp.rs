@@ -4,6 +4,7 @@ mod auth;
 mod body;
 mod caught;
 mod config;
+mod descriptors;
 mod grpc;
 mod http;
 mod inflate;

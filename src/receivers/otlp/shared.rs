@@ -3,7 +3,7 @@
 use super::auth::Guard;
 use super::body::Budget;
 use super::config::Config;
-use super::tls;
+use super::{descriptors, tls};
 use muxbridge_core::{BuildContext, BuildError};
 use muxbridge_kit::watch::Watched;
 use rustls::ServerConfig;
@@ -54,11 +54,12 @@ pub(super) struct Door {
 impl Shared {
     fn new(config: &Config, cx: &BuildContext) -> Result<Shared, BuildError> {
         let Config { protocols, .. } = config;
+        let total = descriptors::for_connections();
         let door = |name: &str, alpn, tls: Option<&_>, auth: Option<&_>| {
             let setting = format!("protocols.{name}");
             let tls = tls.map(|tls| tls::watched(tls, &format!("{setting}.tls"), alpn, cx)).transpose()?;
             let guard = auth.map(|auth| Guard::new(auth, &format!("{setting}.auth"))).transpose()?;
-            Ok(Arc::new(Door { tls, guard, peers: Peers::new(config.max_connections_per_ip) }))
+            Ok(Arc::new(Door { tls, guard, peers: Peers::new(config.max_connections_per_ip, total) }))
         };
         let (grpc, http) = (protocols.grpc.as_ref(), protocols.http.as_ref());
         Ok(Shared {
@@ -82,16 +83,25 @@ impl Shared {
 /// Counts the connections of each address.
 pub(super) struct Peers {
     most: usize,
+    /// Of all addresses together.
+    total: usize,
+    open: Arc<Mutex<Open>>,
+}
+
+#[derive(Default)]
+struct Open {
+    all: usize,
     /// The hash is seeded at random: an attacker does not choose what collides.
-    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    of: HashMap<IpAddr, usize>,
 }
 
 impl Peers {
-    fn new(most: usize) -> Peers {
-        Peers { most, open: Arc::default() }
+    fn new(most: usize, total: usize) -> Peers {
+        Peers { most, total, open: Arc::default() }
     }
 
-    /// A place for one more connection, given back when dropped; `None` if the address has all that it may have.
+    /// A place for one more connection, given back when dropped; `None` if the address, or all of them, have
+    /// all that they may have.
     pub(super) fn enter(&self, address: IpAddr) -> Option<Peer> {
         // One IPv6 host has at least a /64 to itself.
         let address = match address.to_canonical() {
@@ -99,11 +109,11 @@ impl Peers {
             ip => ip,
         };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(address).or_insert(0);
-        if *count >= self.most {
+        if open.all >= self.total || open.of.get(&address).is_some_and(|count| *count >= self.most) {
             return None;
         }
-        *count += 1;
+        open.all += 1;
+        *open.of.entry(address).or_insert(0) += 1;
         Some(Peer { address, open: Arc::clone(&self.open) })
     }
 }
@@ -111,16 +121,17 @@ impl Peers {
 /// The place of one connection.
 pub(super) struct Peer {
     address: IpAddr,
-    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    open: Arc<Mutex<Open>>,
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.address) {
+        open.all -= 1;
+        if let Some(count) = open.of.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.address);
+                open.of.remove(&self.address);
             }
         }
     }
@@ -132,7 +143,7 @@ mod tests {
 
     #[test]
     fn m6_an_address_has_so_many_connections_and_a_v6_network_counts_as_one() {
-        let peers = Peers::new(2);
+        let peers = Peers::new(2, 100);
         let [ours, other, six, same_network] =
             ["192.0.2.1", "::ffff:192.0.2.2", "2001:db8::1", "2001:db8::ffff"].map(|a| a.parse().unwrap());
         let first = peers.enter(ours).unwrap();
@@ -143,6 +154,16 @@ mod tests {
         let _third = peers.enter(ours).unwrap();
         let _six = (peers.enter(six).unwrap(), peers.enter(same_network).unwrap());
         assert!(peers.enter(six).is_none());
-        assert_eq!(peers.open.lock().unwrap().len(), 2, "addresses without connections are forgotten");
+        assert_eq!(peers.open.lock().unwrap().of.len(), 2, "addresses without connections are forgotten");
+    }
+
+    #[test]
+    fn all_addresses_together_leave_descriptors_for_the_rest_of_the_program() {
+        let peers = Peers::new(2, 3);
+        let enter = |last: u8| peers.enter([192, 0, 2, last].into());
+        let open = [enter(1), enter(2), enter(3)];
+        assert!(open.iter().all(Option::is_some) && enter(4).is_none());
+        drop(open);
+        assert!(enter(4).is_some());
     }
 }

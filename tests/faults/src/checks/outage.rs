@@ -2,7 +2,7 @@
 
 use super::kills::quantile;
 use super::{Context, Outcome, Ran};
-use crate::bridge::{QUICK_RETRY, Setup};
+use crate::bridge::{Bridge, QUICK_RETRY, Setup, component, value};
 use crate::load::{Answer, Client, Load, Protocol, Shape};
 use crate::oracle::Oracle;
 use muxbridge_testkit::{Reply, Server};
@@ -56,11 +56,9 @@ async fn throughput(context: &Context, dead: bool, run: u64) -> Result<f64, Stri
     let shape = Shape { http: 6, grpc: 2, spans: 50, pause: Duration::ZERO, rude: false };
     let _load = Load::start(&oracle, shape, setup.http, setup.grpc);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let sent = async |bridge: &crate::bridge::Bridge| {
+    let sent = async |bridge: &Bridge| {
         let page = bridge.page("/metrics").await.map(|p| p.1).unwrap_or_default();
-        let of = |id| {
-            crate::bridge::value(&page, "muxbridge_exporter_sent_total", &[&crate::bridge::component(id)])
-        };
+        let of = |id| value(&page, "muxbridge_exporter_sent_total", &[&component(id)]);
         of(IDS[0]) + of(IDS[1])
     };
     let (began, before) = (Instant::now(), sent(&bridge).await);
@@ -112,18 +110,8 @@ pub(super) async fn day(context: Context) -> Ran {
     three.alive.store(false, Relaxed);
     let mut bridge = setup.start_ready().await?;
 
-    // The day.
     let spans = context.of(40_000, 800_000);
-    let shape = Shape { http: 6, grpc: 2, spans: 100, pause: Duration::ZERO, rude: false };
-    let load = Load::start(&oracle, shape, setup.http, setup.grpc);
-    let filling = Instant::now();
-    bridge
-        .until("the backlog is there", Duration::from_secs(600), || {
-            load.seen.accepted.load(Relaxed) * 100 >= spans
-        })
-        .await?;
-    load.finish(Duration::from_secs(30)).await?;
-    let filled = filling.elapsed();
+    let filled = fill(&mut bridge, &oracle, spans).await?;
     bridge.drained(&IDS[..2], Duration::from_secs(120)).await?;
     let steady = bridge.resident();
 
@@ -172,7 +160,18 @@ pub(super) async fn day(context: Context) -> Ran {
     Ok(Outcome::Passed(numbers))
 }
 
+/// Has this many spans accepted as quickly as they are, and says how long that took.
+async fn fill(bridge: &mut Bridge, oracle: &Oracle, spans: u64) -> Result<Duration, String> {
+    let began = Instant::now();
+    let shape = Shape { http: 6, grpc: 2, spans: 100, pause: Duration::ZERO, rude: false };
+    let load = Load::start(oracle, shape, bridge.setup.http, bridge.setup.grpc);
+    let enough = || load.seen.accepted.load(Relaxed) * 100 >= spans;
+    bridge.until("the backlog is there", Duration::from_secs(600), enough).await?;
+    load.finish(Duration::from_secs(30)).await?;
+    Ok(began.elapsed())
+}
+
 /// Whether hardly anything but what just came in is queued.
-async fn drained(bridge: &crate::bridge::Bridge) -> bool {
+async fn drained(bridge: &Bridge) -> bool {
     bridge.metric("muxbridge_exporter_queued{", &[]).await < 200
 }
