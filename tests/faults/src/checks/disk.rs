@@ -83,8 +83,8 @@ pub(super) async fn full(context: Context) -> Ran {
     bridge.drained(&BOTH, PATIENCE).await?;
     bridge.adds_up().await?;
     let verdict = oracle.nothing_lost(&BOTH)?;
-    // Senders were told to wait a second or more before they try again.
-    if space > Duration::from_secs(5) {
+    // Senders were told to wait for five seconds before they try again.
+    if space > Duration::from_secs(10) {
         return Err(format!("{space:?} after there was space, senders were accepted"));
     }
     Ok(Outcome::Passed(format!(

@@ -21,8 +21,11 @@ struct Three {
 }
 
 impl Three {
+    /// `dead` is what the last one says then; a request may take `timeout`.
     async fn start(
         setup: &mut Setup,
+        dead: u16,
+        timeout: &str,
         seen: impl Fn(&'static str, &[u8]) + Clone + Send + Sync + 'static,
     ) -> Three {
         let alive = Arc::new(AtomicBool::new(true));
@@ -31,13 +34,13 @@ impl Three {
             let (seen, alive) = (seen.clone(), alive.clone());
             let server = Server::start_without_log(move |r| {
                 if at == 2 && !alive.load(Relaxed) {
-                    return Reply::status(Reply::SILENCE);
+                    return Reply::status(dead);
                 }
                 seen(id, &r.body);
                 Reply::status(200)
             })
             .await;
-            setup.to(id, format!("endpoint: '{}', timeout: 2s, {QUICK_RETRY}", server.url()));
+            setup.to(id, format!("endpoint: '{}', timeout: {timeout}, {QUICK_RETRY}", server.url()));
             servers.push(server);
         }
         Three { alive, _servers: servers }
@@ -49,7 +52,7 @@ async fn throughput(context: &Context, dead: bool, run: u64) -> Result<f64, Stri
     let dir = context.scratch.join(format!("{run}-{dead}"));
     std::fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
     let mut setup = Setup::new(&context.program, Path::new(&dir));
-    let three = Three::start(&mut setup, |_, _| {}).await;
+    let three = Three::start(&mut setup, Reply::SILENCE, "2s", |_, _| {}).await;
     three.alive.store(!dead, Relaxed);
     let mut bridge = setup.start_ready().await?;
     let oracle = Oracle::new(64);
@@ -98,7 +101,7 @@ pub(super) async fn day(context: Context) -> Ran {
     let late: Arc<Mutex<Vec<Duration>>> = Arc::default();
     let pending = Pending::default();
     let (seen, watched, measured) = (oracle.clone(), pending.clone(), late.clone());
-    let three = Three::start(&mut setup, move |id, body| {
+    let three = Three::start(&mut setup, 503, "30s", move |id, body| {
         let numbers = seen.received(id, body);
         if id == IDS[2] {
             let mut pending = watched.lock().unwrap();
