@@ -59,7 +59,9 @@ pub(crate) fn load(
     registry: &Registry,
 ) -> Result<Config, Problems> {
     let mut problems = Problems::new();
-    let mut tree: Value = match serde_saphyr::from_str(yaml) {
+    // Without the lines around a mistake: a secret may stand on them, and this goes into logs.
+    let options = serde_saphyr::options! { with_snippet: false };
+    let mut tree: Value = match serde_saphyr::from_str_with_options(yaml, options) {
         Ok(tree) => tree,
         Err(error) => {
             problems.add("", format!("not valid YAML: {error}"));

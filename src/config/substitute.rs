@@ -44,7 +44,8 @@ fn expand(text: &str, variables: &dyn Fn(&str) -> Option<String>) -> Result<Stri
             out.push('$');
             rest = after;
         } else if let Some(inside) = rest.strip_prefix('{') {
-            let end = inside.find('}').ok_or_else(|| format!("{text:?} has a ${{ without a }}"))?;
+            let end =
+                inside.find('}').ok_or("has a ${ without a }; a dollar sign before a brace is written $$")?;
             out.push_str(&reference(&inside[..end], variables)?);
             rest = &inside[end + 1..];
         } else {
@@ -56,6 +57,8 @@ fn expand(text: &str, variables: &dyn Fn(&str) -> Option<String>) -> Result<Stri
     Ok(out)
 }
 
+const NO_NAME: &str = "has a ${...} with no name of an environment variable in it; write ${env:NAME}, or $$ for a dollar sign before a brace";
+
 fn reference(inside: &str, variables: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     // `${VAR}` is the older spelling of `${env:VAR}`.
     let (scheme, body) = match inside.split_once(':') {
@@ -64,17 +67,21 @@ fn reference(inside: &str, variables: &dyn Fn(&str) -> Option<String>) -> Result
         Some((scheme, body)) => (scheme, body),
         None => ("env", inside),
     };
-    if scheme != "env" {
+    // What is between the braces may be part of a password; names that the Collector knows are not.
+    if ["file", "yaml", "http", "https"].contains(&scheme) {
         return Err(format!(
-            "${{{inside}}}: only environment variables can be substituted; write ${{env:NAME}}"
+            "${{{scheme}:...}}: only environment variables can be substituted; write ${{env:NAME}}"
         ));
+    }
+    if scheme != "env" {
+        return Err(NO_NAME.to_owned());
     }
     let (name, default) = match body.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (body, None),
     };
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        return Err(format!("${{{inside}}}: {name:?} is not a name of an environment variable"));
+        return Err(NO_NAME.to_owned());
     }
     match (variables(name), default) {
         (Some(value), _) => Ok(value),

@@ -262,3 +262,47 @@ fn own_spans_cannot_be_sent_to_the_bridge_itself() {
     assert!(problems(&yaml("http://localhost:5318")).is_empty());
     assert!(problems(&yaml("http://collector:5317")).is_empty());
 }
+
+/// A hundredth of `MUXBRIDGE_MUTATIONS`: each is a whole file.
+#[test]
+fn a1_mutated_configurations_never_panic_and_every_problem_has_a_text() {
+    let setting = |name: &str, usual| std::env::var(name).map_or(usual, |v| v.parse::<u64>().unwrap());
+    let (count, seed) = (setting("MUXBRIDGE_MUTATIONS", 50_000) / 100, setting("MUXBRIDGE_SEED", 1));
+    let mut random = fastrand::Rng::with_seed(seed);
+    let files = [
+        include_str!("../../tests/config/ten_mistakes.yaml").to_owned(),
+        with_exporter(
+            "otlp: {endpoint: \"${env:TARGET:-x:1}\", headers: {a: b}, sending_queue: {queue_size: 10}}",
+        ),
+        with_exporter("datadog: {api_key: a, site: datadoghq.eu, mode: agentless}"),
+    ];
+    let (mut right, mut wrong) = (0, 0);
+    for i in 0..count {
+        let mut bytes = random.choice(&files).unwrap().clone().into_bytes();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..bytes.len());
+            let end = (at + random.usize(1..30)).min(bytes.len());
+            match random.u8(..5) {
+                0 => bytes[at] = *random.choice(b"{}[]:,\"'\n #&*!|>%@-0a$").unwrap(),
+                1 => bytes.insert(at, random.u8(..128)),
+                2 if bytes.len() > 60 => drop(bytes.drain(at..end)),
+                3 => {
+                    let piece = bytes[at..end].to_vec();
+                    bytes.splice(at..at, piece);
+                }
+                _ => bytes[at] ^= 1 << random.u8(..7),
+            }
+        }
+        match load_with(&String::from_utf8_lossy(&bytes), &[]) {
+            Ok(_) => right += 1,
+            Err(found) => {
+                wrong += 1;
+                assert!(
+                    !found.is_empty() && found.iter().all(|p| p.len() > 5),
+                    "seed {seed}, {i}: {found:?}"
+                );
+            }
+        }
+    }
+    assert!(right > 0 && wrong > count / 10, "{right} right, {wrong} wrong");
+}

@@ -116,6 +116,11 @@ impl Processor for Translator {
         self.traces.as_ref().and_then(Processor::holds)
     }
 
+    fn storable(&self, batch: Batch) -> Batch {
+        // Scrubbing twice is scrubbing once, so that what comes back from the disk is processed to the same result.
+        self.scrubber.scrub(batch, &mut ScrubCounts::default())
+    }
+
     fn flush(&mut self, emit: &mut dyn FnMut(Batch)) {
         if let Some(traces) = &mut self.traces {
             traces.flush(emit);

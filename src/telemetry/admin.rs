@@ -3,7 +3,9 @@
 use crate::config::AdminSettings;
 use crate::pipeline::Health;
 use hyper::body::Incoming;
-use hyper::header::HOST;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Request, StatusCode};
 use muxbridge_core::{BuildError, Clock, Counters, Stop};
 use muxbridge_exporter_prometheus::Pages;
@@ -102,9 +104,32 @@ impl Admin {
 }
 
 impl State {
+    /// Nothing here is a page for a browser: whatever is in the telemetry, no browser is to run or frame it.
     fn answer(&self, request: &Request<Incoming>) -> Answer {
-        let host = request.headers().get(HOST).and_then(|h| h.to_str().ok()).unwrap_or("localhost");
-        if !self.hosts.iter().any(|allowed| allowed == without_port(host)) {
+        let mut answer = self.page(request);
+        let fixed = [
+            (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (REFERRER_POLICY, "no-referrer"),
+            (CACHE_CONTROL, "no-store"),
+        ];
+        for (name, value) in fixed {
+            answer.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        answer
+    }
+
+    fn page(&self, request: &Request<Incoming>) -> Answer {
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let fits = match (hosts.next(), hosts.next()) {
+            // Only programs leave it out.
+            (None, _) => true,
+            (Some(host), None) => host.to_str().is_ok_and(|host| {
+                self.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(without_port(host)))
+            }),
+            (Some(_), Some(_)) => false,
+        };
+        if !fits {
             return text(
                 StatusCode::FORBIDDEN,
                 "unknown host; add it to service.admin.allowed_hosts\n".to_owned(),
@@ -190,3 +215,6 @@ fn without_port(host: &str) -> &str {
 fn json_response(status: StatusCode, body: &Value) -> Answer {
     with_type(status, format!("{body}\n"), "application/json")
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,5 +2,7 @@
 //! of the list there.
 
 mod access;
+mod canary;
+mod conformance;
 mod kit;
 mod slow;

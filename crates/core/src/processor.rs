@@ -33,6 +33,12 @@ pub trait Processor: Any + Send {
         None
     }
 
+    /// What may be kept on the disk of a batch that is held back, so that `process` can take it again: the same batch, but
+    /// for what must not be stored.
+    fn storable(&self, batch: Batch) -> Batch {
+        batch
+    }
+
     /// Emits everything that is still held back. Called at shutdown, after the last `process`.
     fn flush(&mut self, emit: &mut dyn FnMut(Batch)) {
         let _ = emit;

@@ -228,6 +228,77 @@ fn addresses_of_cloud_metadata_are_never_connected_to_in_any_spelling() {
     assert!(Endpoint::parse("http://[::ffff:169.254.169.254]/", MODELMUXER_PATH).is_err());
 }
 
+/// What each spelling becomes on the way to a connection: refused when it is read, looked up to an address that is
+/// refused, or no name at all. None is connected to.
+#[tokio::test]
+async fn m22_forty_spellings_of_forbidden_addresses_lead_nowhere() {
+    let spellings = [
+        "http://169.254.169.254/",
+        "http://169.254.169.254:80/latest/meta-data/",
+        "https://169.254.169.254/",
+        "http://169.254.0.1/",
+        "http://169.254.255.255/",
+        "http://169.254.169.254./",
+        "http://2852039166/",
+        "http://0xa9fea9fe/",
+        "http://0xA9.0xFE.0xA9.0xFE/",
+        "http://0xa9.254.169.254/",
+        "http://0251.0376.0251.0376/",
+        "http://025177524776/",
+        "http://169.254.43518/",
+        "http://169.16689662/",
+        "http://169.254.0xa9fe/",
+        "http://[::ffff:169.254.169.254]/",
+        "http://[::ffff:a9fe:a9fe]/",
+        "http://[0:0:0:0:0:ffff:a9fe:a9fe]/",
+        "http://[::ffff:a9fe:a9fe]:80/x",
+        "http://[fe80::1]/",
+        "http://[fe80::a9fe:a9fe]/",
+        "http://[febf::1]/",
+        "http://[fd00:ec2::254]/",
+        "http://[fd00:0ec2:0000:0000:0000:0000:0000:0254]/",
+        "http://0.0.0.0/",
+        "http://0/",
+        "http://0x0/",
+        "http://00000/",
+        "http://[::]/",
+        "http://[0:0:0:0:0:0:0:0]/",
+        "http://[::ffff:0.0.0.0]/",
+        "http://224.0.0.1/",
+        "http://239.255.255.255/",
+        "http://255.255.255.255/",
+        "http://[ff02::1]/",
+        "http://[ff0e::1]/",
+        "http://x@169.254.169.254/",
+        "http://x:y@169.254.169.254/",
+        "http://127.0.0.1@169.254.169.254/",
+        "http://169.254.169.254#@127.0.0.1/",
+        "http://169.254.169.254%2f@127.0.0.1/",
+        "http://169.254.169.254\\@127.0.0.1/",
+        "http:\\\\169.254.169.254/",
+        "http:///169.254.169.254/",
+        "HTTP://169.254.169.254/",
+        "//169.254.169.254/",
+        "169.254.169.254",
+        "ftp://169.254.169.254/",
+        "file:///etc/passwd",
+        "gopher://169.254.169.254/",
+        "unix:///var/run/docker.sock",
+        "http://\u{ff11}69.254.169.254/",
+    ];
+    assert!(spellings.len() >= 40);
+    for spelling in spellings {
+        let Ok(endpoint) = Endpoint::parse(spelling, MODELMUXER_PATH) else { continue };
+        // The resolver of the system knows more ways to write an address than we do.
+        let host = (endpoint.host.as_str(), endpoint.port);
+        let found: Vec<_> = tokio::net::lookup_host(host).await.map(Iterator::collect).unwrap_or_default();
+        assert!(
+            found.iter().all(|a: &std::net::SocketAddr| forbidden(a.ip()).is_some()),
+            "{spelling}: {found:?}"
+        );
+    }
+}
+
 #[test]
 fn where_a_redirect_leads_is_shown_without_credentials() {
     assert_eq!(printable_location("https://u:canary@other/x?key=canary#canary"), "https://other/x");

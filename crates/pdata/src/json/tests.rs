@@ -17,7 +17,7 @@ fn problem(signal: Signal, json: &str) -> JsonError {
 }
 
 #[test]
-fn ids_are_hex_in_either_case_and_written_in_lower_case() {
+fn j1_ids_are_hex_in_either_case_and_written_in_lower_case() {
     let id: Vec<u8> = vec![0x12, 2, 0xAB, 0xCD];
     let json = r#"{"spanId":"0aBcDeF012345678"}"#;
     let expected = [&[0x12, 8][..], &[0x0a, 0xbc, 0xde, 0xf0, 0x12, 0x34, 0x56, 0x78]].concat();
@@ -38,7 +38,7 @@ fn an_id_of_the_wrong_length_or_with_other_characters_is_an_error_that_names_its
 }
 
 #[test]
-fn enumerations_are_numbers_and_their_names_are_refused() {
+fn j2_enumerations_are_numbers_and_their_names_are_refused() {
     assert_eq!(span(r#"{"kind":2,"status":{"code":2}}"#), [0x30, 2, 0x7a, 2, 0x18, 2]);
     assert_eq!(encode_message(&SPAN, &[0x30, 2]), r#"{"kind":2}"#);
     let json = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"kind":"SPAN_KIND_SERVER"}]}]}]}"#;
@@ -54,13 +54,13 @@ fn enumerations_are_numbers_and_their_names_are_refused() {
 }
 
 #[test]
-fn unknown_and_snake_case_keys_are_ignored_with_whatever_they_hold() {
+fn j3_j4_unknown_and_snake_case_keys_are_ignored_with_whatever_they_hold() {
     let json = r#"{"name":"a","start_time_unix_nano":"5","novel":{"deep":[1,{"x":null}]}}"#;
     assert_eq!(span(json), [0x2a, 1, b'a']);
 }
 
 #[test]
-fn sixty_four_bit_integers_are_strings_out_and_strings_or_numbers_in() {
+fn j5_sixty_four_bit_integers_are_strings_out_and_strings_or_numbers_in() {
     let one = [&[0x39][..], &u64::MAX.to_le_bytes()].concat();
     assert_eq!(span(r#"{"startTimeUnixNano":"18446744073709551615"}"#), one);
     assert_eq!(span(r#"{"startTimeUnixNano":18446744073709551615}"#), one);
@@ -77,7 +77,7 @@ fn sixty_four_bit_integers_are_strings_out_and_strings_or_numbers_in() {
 }
 
 #[test]
-fn doubles_know_nan_and_both_infinities() {
+fn j6_doubles_know_nan_and_both_infinities() {
     for (text, number) in [
         (r#""NaN""#, f64::NAN),
         (r#""Infinity""#, f64::INFINITY),
@@ -101,7 +101,7 @@ fn doubles_know_nan_and_both_infinities() {
 }
 
 #[test]
-fn bytes_are_base64_written_in_the_standard_alphabet_and_read_in_either() {
+fn j6_bytes_are_base64_written_in_the_standard_alphabet_and_read_in_either() {
     let wire = [0x3a, 4, 0xfb, 0xff, 0xfe, 0x01];
     assert_eq!(encode_message(&ANY_VALUE, &wire), r#"{"bytesValue":"+//+AQ=="}"#);
     for text in ["+//+AQ==", "+//+AQ", "-__-AQ==", "-__-AQ"] {
@@ -111,7 +111,7 @@ fn bytes_are_base64_written_in_the_standard_alphabet_and_read_in_either() {
 }
 
 #[test]
-fn null_and_empty_containers_stand_for_defaults() {
+fn j7_null_and_empty_containers_stand_for_defaults() {
     assert!(decode(Signal::Traces, br#"{"resourceSpans":null}"#).unwrap().is_empty());
     assert!(decode(Signal::Logs, b"{}").unwrap().is_empty());
     assert!(span(r#"{"attributes":null,"status":null,"name":null,"kind":null,"events":[]}"#).is_empty());
