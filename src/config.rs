@@ -130,7 +130,9 @@ fn keys(map: &Map<String, Value>) -> Vec<String> {
 fn unknown_section(key: &str) -> String {
     match key {
         "extensions" => {
-            "there are no extensions: health, readiness and metrics are at service.admin".to_owned()
+            "there are no extensions: health, readiness and metrics are at service.admin, and bearertokenauth and basicauth \
+             are written where they are used, as auth: { bearer: .. } or auth: { basic: .. } of a receiver's protocol"
+                .to_owned()
         }
         "connectors" => "there are no connectors".to_owned(),
         _ => unknown_key(key, ["receivers", "processors", "exporters", "service"].into_iter()),
