@@ -21,6 +21,9 @@ use tokio::sync::Notify;
 
 /// Bytes that are read from a log before they are sent.
 const READ_AHEAD: usize = 4 << 20;
+/// Batches that make a request without each other are joined to no more than this. Joining copies, and larger requests save
+/// nothing that a copy beyond the caches would not cost.
+const JOINED: usize = 1 << 20;
 /// How long a log is left alone that could not be read.
 const UNREADABLE: Duration = Duration::from_secs(1);
 
@@ -363,7 +366,8 @@ impl Lane {
         let max_bytes = self.needs.max_request_bytes.unwrap_or(usize::MAX);
         while let Some(Waiting { next, .. }) = state.waiting.front() {
             let (more, larger) = (next.batch.items(), next.batch.otlp().len());
-            let over = items + more > self.settings.batch.max_size || bytes + larger > max_bytes;
+            let enough = items >= self.settings.batch.min_size && bytes + larger > JOINED;
+            let over = enough || items + more > self.settings.batch.max_size || bytes + larger > max_bytes;
             if over && !group.is_empty() {
                 break;
             }

@@ -1,5 +1,6 @@
 //! One connector for every client: TCP, TLS over TCP, and unix sockets.
 
+use crate::gather::Gather;
 use crate::tls::{TlsConfig, certificates, show_expiry};
 use crate::watch::Watched;
 use http::Uri;
@@ -34,6 +35,7 @@ type Net = HttpsConnector<HttpConnector>;
 pub(crate) struct Connector {
     /// Connections made from now on use the files of `tls` as they are then.
     net: Arc<Watched<Net>>,
+    versions: Versions,
 }
 
 impl Connector {
@@ -51,7 +53,7 @@ impl Connector {
             }
             connect_with(&tls, versions)
         };
-        Ok(Connector { net: Arc::new(Watched::new(files, load)?) })
+        Ok(Connector { net: Arc::new(Watched::new(files, load)?), versions })
     }
 }
 
@@ -91,8 +93,14 @@ impl Service<Uri> for Connector {
                 Ok(Stream(Box::new(TokioIo::new(stream))))
             });
         }
-        let connecting = Net::clone(&self.net.get()).call(uri);
-        Box::pin(async move { Ok(Stream(Box::new(connecting.await?))) })
+        let (connecting, versions) = (Net::clone(&self.net.get()).call(uri), self.versions);
+        Box::pin(async move {
+            let stream = connecting.await?;
+            Ok(match versions {
+                Versions::Http1AndHttp2 => Stream(Box::new(stream)),
+                Versions::Http2Only => Stream(Box::new(Gather::new(stream))),
+            })
+        })
     }
 }
 

@@ -6,9 +6,8 @@
 
 use crate::compress::Compression;
 use crate::connect::{Connector, TransportError, Versions, printable};
-use crate::http::{ClientOptions, MAX_RESPONSE_BYTES, body_error, builder};
+use crate::http::{ClientOptions, MAX_RESPONSE_BYTES, RequestBody, body_error, builder};
 use crate::status::{excerpt, grpc_error};
-use bytes::buf::Chain;
 use bytes::{Buf, BufMut, Bytes};
 use http::header::{CONTENT_TYPE, TE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
@@ -42,7 +41,7 @@ pub struct GrpcOptions {
 /// lost.
 #[derive(Clone, Debug)]
 pub struct GrpcClient {
-    client: Client<Connector, Full<Chain<Bytes, Bytes>>>,
+    client: Client<Connector, RequestBody>,
     endpoint: Uri,
     headers: HeaderMap,
     compression: Compression,
@@ -109,11 +108,7 @@ impl GrpcClient {
         }
     }
 
-    fn request(
-        &self,
-        path: &'static str,
-        message: &Bytes,
-    ) -> Result<Request<Full<Chain<Bytes, Bytes>>>, ExportError> {
+    fn request(&self, path: &'static str, message: &Bytes) -> Result<Request<RequestBody>, ExportError> {
         let unencodable =
             |e: Box<dyn std::error::Error + Send + Sync>| ExportError::permanent("unencodable", e);
         let (flag, body) = match self.compression {

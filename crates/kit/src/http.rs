@@ -3,7 +3,8 @@
 pub use crate::compress::Compression;
 use crate::connect::{Connector, TransportError, Versions};
 pub use crate::tls::TlsConfig;
-use bytes::Bytes;
+use bytes::buf::Chain;
+use bytes::{Buf, Bytes};
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -17,6 +18,8 @@ use std::time::Duration;
 pub const MAX_RESPONSE_BYTES: usize = 4 << 20;
 /// Longer header lists are refused, on HTTP/2 by the protocol.
 pub(crate) const MAX_HEADER_LIST: u32 = 64 << 10;
+/// What clients send: a head and a body, for gRPC. One type for all, as each type would be a copy of the whole HTTP stack.
+pub(crate) type RequestBody = Full<Chain<Bytes, Bytes>>;
 const POOL_IDLE: Duration = Duration::from_secs(90);
 
 /// What a client needs to know.
@@ -41,7 +44,7 @@ impl Default for ClientOptions {
 /// shares the connections.
 #[derive(Clone)]
 pub struct HttpClient {
-    client: Client<Connector, Full<Bytes>>,
+    client: Client<Connector, RequestBody>,
     timeout: Duration,
 }
 
@@ -71,7 +74,7 @@ impl HttpClient {
         let exchange = async {
             let response = self
                 .client
-                .request(request.map(Full::new))
+                .request(request.map(|body| Full::new(Bytes::new().chain(body))))
                 .await
                 .map_err(|e| TransportError::retryable(&uri, &e))?;
             read(&uri, response).await

@@ -3,6 +3,7 @@
 pub mod compress;
 mod connect;
 pub mod delta;
+mod gather;
 pub mod grpc;
 pub mod headers;
 pub mod http;

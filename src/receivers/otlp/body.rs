@@ -139,17 +139,18 @@ impl<B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin> Pieces<B> {
     }
 }
 
-/// Reads and decompresses a whole body. `limit` counts before and after decompression.
+/// Reads and decompresses a whole body of the `expected` length. `limit` counts before and after decompression.
 pub(super) async fn read<B>(
     pieces: &mut Pieces<B>,
     encoding: Encoding,
     limit: usize,
+    expected: usize,
     share: &mut Share,
 ) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin,
 {
-    let mut inflate = Inflate::new(encoding, limit)?;
+    let mut inflate = Inflate::new(encoding, limit, expected)?;
     while let Some(piece) = pieces.next().await? {
         inflate.push(piece)?;
         share.grow_to(inflate.len())?;

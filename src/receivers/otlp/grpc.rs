@@ -136,7 +136,7 @@ fn open(header: [u8; HEADER], encoding: Encoding, limit: usize) -> Result<(Infla
         (1, encoding) => encoding,
         (flag, _) => return Err(Refusal::Invalid(format!("{flag} is no flag of a gRPC message"))),
     };
-    Ok((Inflate::new(encoding, limit)?, length))
+    Ok((Inflate::new(encoding, limit, length)?, length))
 }
 
 /// A frame with an empty message: a full success leaves everything unset.

@@ -117,8 +117,9 @@ where
         return Err(Refusal::TooLarge(format!("the request is over {limit} bytes")));
     }
     let mut share = intake.share();
-    share.fits(length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0))?;
-    let body = read(pieces, encoding, limit, &mut share).await?;
+    let expected = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    share.fits(expected)?;
+    let body = read(pieces, encoding, limit, expected, &mut share).await?;
     let otlp = match format {
         Format::Protobuf => body,
         Format::Json => {

@@ -10,6 +10,8 @@ use zstd::stream::raw::{DParameter, Decoder as RawZstd, InBuffer, Operation, Out
 const MAX_RATIO: usize = 200;
 /// Below this size the ratio does not matter.
 const RATIO_FREE: usize = 1024 * 1024;
+/// What is taken at once for a body because its sender says that it is so long.
+const MOST_RESERVED: usize = 1024 * 1024;
 /// 8 MiB: what every decoder of zstd must be able to hold, and more than senders of telemetry use.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
@@ -45,6 +47,7 @@ enum Decoder {
     Whole {
         first: Bytes,
         rest: Capped,
+        expected: usize,
     },
     Gzip(Box<MultiGzDecoder<Capped>>),
     Deflate(Box<ZlibDecoder<Capped>>),
@@ -56,11 +59,11 @@ enum Decoder {
 }
 
 impl Inflate {
-    /// At most `limit` bytes will come out.
-    pub(super) fn new(encoding: Encoding, limit: usize) -> Result<Inflate, Refusal> {
+    /// At most `limit` bytes will come out; `expected` is how many the sender says that go in.
+    pub(super) fn new(encoding: Encoding, limit: usize, expected: usize) -> Result<Inflate, Refusal> {
         let out = Capped { bytes: Vec::new(), wire: 0, limit, over: None };
         Ok(Inflate(match encoding {
-            Encoding::Identity => Decoder::Whole { first: Bytes::new(), rest: out },
+            Encoding::Identity => Decoder::Whole { first: Bytes::new(), rest: out, expected },
             Encoding::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(out))),
             Encoding::Deflate => Decoder::Deflate(Box::new(ZlibDecoder::new(out))),
             Encoding::Zstd => {
@@ -77,12 +80,17 @@ impl Inflate {
         let out = self.out();
         out.wire += wire;
         let pushed = match &mut self.0 {
-            Decoder::Whole { first, rest } if first.is_empty() && wire <= rest.limit => {
+            Decoder::Whole { first, rest, .. } if first.is_empty() && wire <= rest.limit => {
                 *first = piece;
                 Ok(())
             }
-            Decoder::Whole { first, rest } => {
-                let joined = if rest.bytes.is_empty() { rest.write_all(first) } else { Ok(()) };
+            Decoder::Whole { first, rest, expected } => {
+                let joined = if rest.bytes.is_empty() {
+                    rest.bytes.reserve_exact((*expected).min(rest.limit).min(MOST_RESERVED));
+                    rest.write_all(first)
+                } else {
+                    Ok(())
+                };
                 joined.and_then(|()| rest.write_all(&piece))
             }
             Decoder::Gzip(decoder) => decoder.write_all(&piece),
@@ -95,7 +103,7 @@ impl Inflate {
     /// How many bytes it holds.
     pub(super) fn len(&self) -> usize {
         match &self.0 {
-            Decoder::Whole { first, rest } => first.len().max(rest.bytes.len()),
+            Decoder::Whole { first, rest, .. } => first.len().max(rest.bytes.len()),
             Decoder::Gzip(decoder) => decoder.get_ref().bytes.len(),
             Decoder::Deflate(decoder) => decoder.get_ref().bytes.len(),
             Decoder::Zstd { out, .. } => out.bytes.len(),
@@ -116,7 +124,7 @@ impl Inflate {
         };
         ended.map_err(|error| self.over().unwrap_or_else(|| broken(error)))?;
         Ok(match &mut self.0 {
-            Decoder::Whole { first, rest } if rest.bytes.is_empty() => std::mem::take(first),
+            Decoder::Whole { first, rest, .. } if rest.bytes.is_empty() => std::mem::take(first),
             _ => Bytes::from(std::mem::take(&mut self.out().bytes)),
         })
     }

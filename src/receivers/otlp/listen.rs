@@ -39,6 +39,9 @@ const GOODBYE: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// The largest frame that senders may make. Most take the usual 16 KiB otherwise, and each frame costs a system call and a piece to
+/// join. A slow sender is judged by its frames, so that they must not become too large.
+const MAX_FRAME: u32 = 64 * 1024;
 const MAX_HEADERS: u32 = 16 * 1024;
 /// Over HTTP/1 the head is read into the buffer that the body goes through; a smaller one would slow down large bodies.
 const MAX_HEAD_BUFFER: usize = 128 * 1024;
@@ -177,6 +180,7 @@ fn builder(protocol: Protocol) -> Builder<TokioExecutor> {
         .max_concurrent_streams(max_streams)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
         .max_header_list_size(MAX_HEADERS)
         // Requests that were cancelled before we saw them, and streams that we had to end: beyond it, the connection ends.
         .max_pending_accept_reset_streams(Some(MAX_RESETS))
