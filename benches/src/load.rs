@@ -27,6 +27,7 @@ pub(crate) struct Load {
     pub(crate) template: Arc<Template>,
     pub(crate) metrics: bool,
     pub(crate) in_flight: usize,
+    pub(crate) connections: usize,
 }
 
 /// What it took.
@@ -100,12 +101,13 @@ impl Client {
 impl Load {
     /// Sends the requests `first..first + count`. Every one is acknowledged in the end: a refused one is sent again.
     pub(crate) async fn run(&self, first: u64, count: u64) -> io::Result<Outcome> {
-        let client = Client::new(self)?;
+        let clients = (0..self.connections).map(|_| Client::new(self)).collect::<io::Result<Vec<_>>>()?;
         let next = Arc::new(AtomicU64::new(first));
         let began = Instant::now();
         let mut tasks = tokio::task::JoinSet::new();
-        for _ in 0..self.in_flight {
-            let (client, next, template) = (client.clone(), next.clone(), self.template.clone());
+        for number in 0..self.in_flight {
+            let client = clients[number % clients.len()].clone();
+            let (next, template) = (next.clone(), self.template.clone());
             tasks.spawn(async move {
                 let mut took = Vec::new();
                 let mut refused = 0;

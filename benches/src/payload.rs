@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use muxbridge_pdata::Writer;
+use std::ops::Range;
 
 /// Spans or points in a request.
 pub(crate) const ITEMS: usize = 512;
@@ -9,20 +10,26 @@ const SPANS_A_TRACE: usize = 4;
 /// A time that all payloads share; nothing measured depends on it.
 pub(crate) const START: u64 = 1_795_461_612_000_000_000;
 
-/// A request with the places where ids and times stand, so that each request can be made another one by writing numbers.
+/// Requests with the places where ids and times stand, so that each can be made another one by writing numbers.
 pub(crate) struct Template {
+    /// One, or several that a trace is spread over.
+    parts: Vec<Part>,
+}
+
+struct Part {
     body: Vec<u8>,
     /// Where the first eight bytes of each trace id stand.
     ids: Vec<usize>,
     /// Where values that grow from request to request stand: eight bytes, little-endian.
     values: Vec<usize>,
+    spans_a_trace: usize,
 }
 
 /// Marks a place in the body while it is written.
 const MARK: u64 = 0x6d75_7862_7269_6467;
 
-impl Template {
-    fn new(body: Vec<u8>) -> Self {
+impl Part {
+    fn new(body: Vec<u8>, spans_a_trace: usize) -> Self {
         let mark = MARK.to_le_bytes();
         let places: Vec<usize> =
             (0..body.len().saturating_sub(7)).filter(|at| body[*at..*at + 8] == mark).collect();
@@ -39,18 +46,23 @@ impl Template {
                 at += 1;
             }
         }
-        Template { body, ids, values }
+        Part { body, ids, values, spans_a_trace }
     }
+}
 
+impl Template {
     /// Request number `number`: its ids are its own, its values are larger than those of the one before.
     pub(crate) fn request(&self, number: u64) -> Bytes {
-        let mut body = BytesMut::from(&self.body[..]);
-        for (position, at) in self.ids.iter().enumerate() {
-            let trace = number * (ITEMS / SPANS_A_TRACE) as u64 + (position / SPANS_A_TRACE) as u64 + 1;
+        let parts = self.parts.len() as u64;
+        let part = &self.parts[(number % parts) as usize];
+        let mut body = BytesMut::from(&part.body[..]);
+        for (position, at) in part.ids.iter().enumerate() {
+            let traces = ITEMS / part.spans_a_trace;
+            let trace = number / parts * traces as u64 + (position / part.spans_a_trace) as u64 + 1;
             body[*at..*at + 8].copy_from_slice(&trace.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
             body[*at + 8..*at + 16].copy_from_slice(&trace.to_be_bytes());
         }
-        for at in &self.values {
+        for at in &part.values {
             body[*at..*at + 8].copy_from_slice(&(1000 + number * 7).to_le_bytes());
         }
         body.freeze()
@@ -58,28 +70,39 @@ impl Template {
 
     /// How long a request is.
     pub(crate) fn len(&self) -> usize {
-        self.body.len()
+        self.parts.iter().map(|part| part.body.len()).sum::<usize>() / self.parts.len()
     }
 }
 
 /// 128 traces of 4 spans, about 8 attributes a span, one event a trace. `modelmuxer` says whose they are.
 pub(crate) fn traces(modelmuxer: bool) -> Template {
+    Template { parts: vec![part(modelmuxer, 0..SPANS_A_TRACE as u64)] }
+}
+
+/// The same traces, 256 in two requests: first the inner spans, then the outer ones.
+pub(crate) fn split_traces() -> Template {
+    Template { parts: vec![part(true, 0..2), part(true, 2..4)] }
+}
+
+/// 512 spans: those at these positions of each trace.
+fn part(modelmuxer: bool, positions: Range<u64>) -> Part {
+    let spans_a_trace = (positions.end - positions.start) as usize;
     let mut w = Writer::new();
     w.message(1, |w| {
         resource(w);
         w.message(2, |w| {
             let scope: &[u8] = if modelmuxer { b"modelmuxer" } else { b"another.gateway" };
             w.message(1, |w| w.bytes(1, scope));
-            for trace in 0..(ITEMS / SPANS_A_TRACE) as u64 {
+            for trace in 0..(ITEMS / spans_a_trace) as u64 {
                 // Children end before their parents, as the SDK exports them.
                 let names = ["router.decide", "openai.request", "provider.invoke", "http.request"];
-                for (position, name) in names.into_iter().enumerate() {
-                    w.message(2, |w| span(w, trace, position as u64, name));
+                for position in positions.clone() {
+                    w.message(2, |w| span(w, trace, position, names[position as usize]));
                 }
             }
         });
     });
-    Template::new(w.into_vec())
+    Part::new(w.into_vec(), spans_a_trace)
 }
 
 /// Who sends all of it.
@@ -171,17 +194,23 @@ fn span(w: &mut Writer, trace: u64, position: u64, name: &str) {
 
 /// 512 points of the families that a gateway has: 3/8 sums, 2/8 gauges, 3/8 histograms of 15 buckets, all cumulative.
 pub(crate) fn metrics() -> Template {
+    metrics_of(0)
+}
+
+/// The same of one of several gateways.
+pub(crate) fn metrics_of(gateway: u64) -> Template {
+    let scope = format!("another.gateway.{gateway}");
     let mut w = Writer::new();
     w.message(1, |w| {
         resource(w);
         w.message(2, |w| {
-            w.message(1, |w| w.bytes(1, b"another.gateway"));
+            w.message(1, |w| w.bytes(1, scope.as_bytes()));
             for family in 0..8u64 {
                 w.message(2, |w| metric(w, family));
             }
         });
     });
-    Template::new(w.into_vec())
+    Template { parts: vec![Part::new(w.into_vec(), 1)] }
 }
 
 fn metric(w: &mut Writer, family: u64) {

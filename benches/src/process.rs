@@ -18,10 +18,10 @@ pub(crate) fn free_port() -> io::Result<SocketAddr> {
 }
 
 impl Process {
-    /// Starts a program on the first core; the load and the endpoints run on the others.
-    pub(crate) fn start(program: &Path, arguments: &[&str]) -> io::Result<Process> {
+    /// Starts a program on the first `cores` cores; the load and the endpoints run on all.
+    pub(crate) fn start(program: &Path, arguments: &[&str], cores: usize) -> io::Result<Process> {
         let child = Command::new("taskset")
-            .args(["-c", "0"])
+            .args(["-c", &format!("0-{}", cores - 1)])
             .arg(program)
             .args(arguments)
             .env("RUST_BACKTRACE", "0")
@@ -29,6 +29,12 @@ impl Process {
             .stdout(Stdio::null())
             .spawn()?;
         Ok(Process { child })
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// Seconds of CPU that it has used, user and kernel, all threads; the kernel counts in hundredths.
@@ -43,12 +49,12 @@ impl Process {
         }
     }
 
-    /// The most memory that it had, in MiB.
-    pub(crate) fn peak_mib(&self) -> io::Result<f64> {
+    /// Memory in MiB: `VmHWM:` is the most that it had, `VmRSS:` what it has.
+    pub(crate) fn memory_mib(&self, field: &str) -> io::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap_or_default();
-        let kib: f64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or_default();
-        Ok(kib / 1024.0)
+        let line = status.lines().find(|l| l.starts_with(field)).unwrap_or_default();
+        let kib = line.split_whitespace().nth(1).and_then(|n| n.parse::<f64>().ok());
+        kib.map(|kib| kib / 1024.0).ok_or_else(|| io::Error::other("/proc/*/status is not what was expected"))
     }
 
     /// Waits until the port takes connections.
@@ -59,8 +65,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 

@@ -11,8 +11,14 @@ pub(crate) struct Scenario {
     pub(crate) protocol: Protocol,
     pub(crate) load: Kind,
     pub(crate) in_flight: usize,
-    /// What the cost may be at most, as a factor of yardstick P.
-    pub(crate) limit_p: Option<f64>,
+    /// Connections that the requests in flight are spread over.
+    pub(crate) connections: usize,
+    /// Workers of the bridge and as many cores for them.
+    pub(crate) workers: usize,
+    /// Whether everything is synced to a disk before it is acknowledged.
+    pub(crate) fsync: bool,
+    /// Whether metrics are also shown on the admin port.
+    pub(crate) shown: bool,
 }
 
 /// The payload of a scenario.
@@ -20,6 +26,8 @@ pub(crate) struct Scenario {
 pub(crate) enum Kind {
     /// Traces of ModelMuxer: assembled and translated.
     ModelMuxer,
+    /// The same, each spread over two requests.
+    Split,
     /// Traces of another program: validated and passed through.
     Foreign,
     /// Metric points of another program.
@@ -30,46 +38,34 @@ const OTLP: &str = "{otlp: {endpoint: 'http://{http}', compression: none}}";
 
 /// All of them, in the order of the table.
 pub(crate) const ALL: &[Scenario] = &[
-    Scenario { limit_p: Some(0.35), load: Kind::Foreign, ..scenario("pass", OTLP, &["otlp"]) },
-    Scenario { limit_p: Some(0.55), ..scenario("translate", OTLP, &["otlp"]) },
+    Scenario { load: Kind::Foreign, ..scenario("pass", OTLP, &["otlp"]) },
+    scenario("translate", OTLP, &["otlp"]),
+    Scenario { load: Kind::Split, ..scenario("translate-split", OTLP, &["otlp"]) },
     Scenario { protocol: Protocol::Http, ..scenario("translate-http-in", OTLP, &["otlp"]) },
-    Scenario {
-        limit_p: Some(0.65),
-        ..scenario("zstd", "{otlp: {endpoint: 'http://{http}', compression: zstd}}", &["otlp"])
-    },
-    Scenario {
-        limit_p: Some(0.75),
-        ..scenario("gzip", "{otlp: {endpoint: 'http://{http}', compression: gzip}}", &["otlp"])
-    },
-    Scenario {
-        limit_p: Some(0.65),
-        ..scenario(
-            "datadog",
-            "{datadog: {trace_agent_url: 'http://{http}', dogstatsd_url: 'udp://{udp}'}}",
-            &["datadog"],
-        )
-    },
-    Scenario {
-        limit_p: Some(0.85),
-        ..scenario(
-            "newrelic-zstd",
-            "{newrelic: {license_key: '0123456789012345678901234567890123456789', endpoint: 'http://{http}', compression: zstd}}",
-            &["newrelic"],
-        )
-    },
-    Scenario {
-        limit_p: Some(1.6),
-        ..scenario(
-            "three",
-            "{otlp: {endpoint: 'http://{http}', compression: none}, \
-             datadog: {trace_agent_url: 'http://{http}', dogstatsd_url: 'udp://{udp}'}, \
-             newrelic: {license_key: '0123456789012345678901234567890123456789', endpoint: 'http://{http}', compression: zstd}}",
-            &["otlp", "datadog", "newrelic"],
-        )
-    },
-    Scenario { limit_p: Some(0.35), load: Kind::Metrics, ..scenario("metrics-pass", OTLP, &["otlp"]) },
+    scenario("zstd", "{otlp: {endpoint: 'http://{http}', compression: zstd}}", &["otlp"]),
+    scenario("gzip", "{otlp: {endpoint: 'http://{http}', compression: gzip}}", &["otlp"]),
+    scenario(
+        "datadog",
+        "{datadog: {trace_agent_url: 'http://{http}', dogstatsd_url: 'udp://{udp}'}}",
+        &["datadog"],
+    ),
+    scenario(
+        "newrelic-zstd",
+        "{newrelic: {license_key: '0123456789012345678901234567890123456789', endpoint: 'http://{http}', compression: zstd}}",
+        &["newrelic"],
+    ),
+    scenario(
+        "three",
+        "{otlp: {endpoint: 'http://{http}', compression: none}, \
+         datadog: {trace_agent_url: 'http://{http}', dogstatsd_url: 'udp://{udp}'}, \
+         newrelic: {license_key: '0123456789012345678901234567890123456789', endpoint: 'http://{http}', compression: zstd}}",
+        &["otlp", "datadog", "newrelic"],
+    ),
+    Scenario { load: Kind::Metrics, shown: false, ..scenario("metrics-pass", OTLP, &["otlp"]) },
+    Scenario { load: Kind::Metrics, ..scenario("metrics-shown", OTLP, &["otlp"]) },
     Scenario {
         load: Kind::Metrics,
+        shown: false,
         ..scenario(
             "metrics-dogstatsd",
             "{statsd: {endpoint: 'udp://{udp}', dialect: dogstatsd}}",
@@ -77,6 +73,10 @@ pub(crate) const ALL: &[Scenario] = &[
         )
     },
     Scenario { load: Kind::Foreign, in_flight: 1, ..scenario("one-in-flight", OTLP, &["otlp"]) },
+    Scenario { load: Kind::Foreign, in_flight: 64, ..scenario("memory-64", OTLP, &["otlp"]) },
+    Scenario { load: Kind::Foreign, in_flight: 64, fsync: true, ..scenario("fsync-64", OTLP, &["otlp"]) },
+    Scenario { load: Kind::Foreign, connections: 8, ..scenario("one-core", OTLP, &["otlp"]) },
+    Scenario { load: Kind::Foreign, connections: 8, workers: 2, ..scenario("two-cores", OTLP, &["otlp"]) },
 ];
 
 const fn scenario(name: &'static str, exporters: &'static str, ids: &'static [&'static str]) -> Scenario {
@@ -87,6 +87,15 @@ const fn scenario(name: &'static str, exporters: &'static str, ids: &'static [&'
         protocol: Protocol::Grpc,
         load: Kind::ModelMuxer,
         in_flight: 16,
-        limit_p: None,
+        connections: 1,
+        workers: 1,
+        fsync: false,
+        shown: true,
+    }
+}
+
+impl Scenario {
+    pub(crate) fn metrics(&self) -> bool {
+        self.load == Kind::Metrics
     }
 }

@@ -1,0 +1,86 @@
+//! Instructions of each step, counted by valgrind and compared with a committed baseline. They do not depend on what else the
+//! machine does, so that a step that became slower by a twentieth shows.
+
+use crate::steps;
+use serde_json::{Map, Value, json};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+/// By how much a step may grow.
+const TOLERANCE: f64 = 0.05;
+/// How often a step is run for one count and for the other: the difference leaves out the start of the program.
+const TIMES: (u64, u64) = (4, 12);
+
+/// Counts all steps and compares them with the baseline, or writes it. Says whether every step is within it.
+pub(crate) fn check(baseline: &Path, write: bool, to: SocketAddr) -> io::Result<bool> {
+    let mut out = io::stdout();
+    let old: Value = match std::fs::read_to_string(baseline) {
+        Ok(text) => serde_json::from_str(&text)?,
+        Err(_) if write => Value::Null,
+        Err(error) => return Err(io::Error::other(format!("{}: {error}", baseline.display()))),
+    };
+    let mut counted = Map::new();
+    let mut good = true;
+    for name in steps::ALL {
+        let (few, many) = (count(name, TIMES.0, to)?, count(name, TIMES.1, to)?);
+        let items = (TIMES.1 - TIMES.0) as f64 * steps::items(name);
+        let now = (many.saturating_sub(few) as f64 / items * 10.0).round() / 10.0;
+        counted.insert((*name).to_owned(), json!(now));
+        let verdict = match old["instructions_per_item"][*name].as_f64() {
+            None => "not in the baseline".to_owned(),
+            Some(before) => {
+                let change = now / before - 1.0;
+                let slower = change > TOLERANCE;
+                good &= !slower;
+                let note = match () {
+                    () if slower => "  MORE than the baseline allows",
+                    () if change < -TOLERANCE => "  less: write the baseline anew to keep it",
+                    () => "",
+                };
+                format!("{before:>9.1} before, {:+.1} %{note}", change * 100.0)
+            }
+        };
+        writeln!(out, "{name:<22} {now:>9.1} instructions an item, {verdict}")?;
+        if !write && old["instructions_per_item"][*name].is_null() {
+            good = false;
+        }
+    }
+    if write {
+        let all = json!({ "rustc": rustc(), "instructions_per_item": counted });
+        std::fs::write(baseline, format!("{all:#}\n"))?;
+        return Ok(true);
+    }
+    if !good {
+        writeln!(
+            out,
+            "A step costs more than {:.0} % over {}. If that is what the change is worth, commit what this writes:\n    \
+             cargo run --release -p muxbridge-bench -- --instructions --write-baseline",
+            TOLERANCE * 100.0,
+            baseline.display()
+        )?;
+        if old["rustc"] != rustc().as_str() {
+            writeln!(out, "The baseline was counted with {}, this with {}.", old["rustc"], rustc())?;
+        }
+    }
+    Ok(good)
+}
+
+/// Runs one step under valgrind.
+fn count(name: &str, times: u64, to: SocketAddr) -> io::Result<u64> {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(std::env::current_exe()?)
+        .args(["--step", name, "--times", &times.to_string(), "--to", &to.to_string()])
+        .output()
+        .map_err(|e| io::Error::other(format!("valgrind: {e}")))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let found = said.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
+    found.filter(|_| output.status.success()).ok_or_else(|| io::Error::other(format!("{name}: {said}")))
+}
+
+fn rustc() -> String {
+    let output = Command::new("rustc").arg("--version").output();
+    output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default()
+}
