@@ -28,24 +28,11 @@ pub(crate) fn check(baseline: &Path, write: bool, to: SocketAddr) -> io::Result<
         let items = (TIMES.1 - TIMES.0) as f64 * steps::items(name);
         let now = (many.saturating_sub(few) as f64 / items * 10.0).round() / 10.0;
         counted.insert((*name).to_owned(), json!(now));
-        let verdict = match old["instructions_per_item"][*name].as_f64() {
-            None => "not in the baseline".to_owned(),
-            Some(before) => {
-                let change = now / before - 1.0;
-                let slower = change > TOLERANCE;
-                good &= !slower;
-                let note = match () {
-                    () if slower => "  MORE than the baseline allows",
-                    () if change < -TOLERANCE => "  less: write the baseline anew to keep it",
-                    () => "",
-                };
-                format!("{before:>9.1} before, {:+.1} %{note}", change * 100.0)
-            }
-        };
-        writeln!(out, "{name:<22} {now:>9.1} instructions an item, {verdict}")?;
-        if !write && old["instructions_per_item"][*name].is_null() {
-            good = false;
-        }
+        let before = old["instructions_per_item"][*name].as_f64();
+        let verdict = Verdict::of(before, now);
+        good &= verdict.is_good();
+        let before = before.map_or("-".to_owned(), |before| format!("{before:.1}"));
+        writeln!(out, "{name:<22} {now:>9.1} instructions an item, {before:>9} before{}", verdict.note())?;
     }
     if write {
         let all = json!({ "rustc": rustc(), "instructions_per_item": counted });
@@ -67,6 +54,39 @@ pub(crate) fn check(baseline: &Path, write: bool, to: SocketAddr) -> io::Result<
     Ok(good)
 }
 
+/// What a count says beside that of the baseline.
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Unknown,
+    More,
+    Same,
+    Less,
+}
+
+impl Verdict {
+    fn of(before: Option<f64>, now: f64) -> Self {
+        match before {
+            None => Verdict::Unknown,
+            Some(before) if now > before * (1.0 + TOLERANCE) => Verdict::More,
+            Some(before) if now < before * (1.0 - TOLERANCE) => Verdict::Less,
+            Some(_) => Verdict::Same,
+        }
+    }
+
+    fn is_good(&self) -> bool {
+        matches!(self, Verdict::Same | Verdict::Less)
+    }
+
+    fn note(&self) -> &'static str {
+        match self {
+            Verdict::Unknown => "  NOT in the baseline",
+            Verdict::More => "  MORE than the baseline allows",
+            Verdict::Same => "",
+            Verdict::Less => "  less: a new baseline would keep it so",
+        }
+    }
+}
+
 /// Runs one step under valgrind.
 fn count(name: &str, times: u64, to: SocketAddr) -> io::Result<u64> {
     let output = Command::new("valgrind")
@@ -83,4 +103,18 @@ fn count(name: &str, times: u64, to: SocketAddr) -> io::Result<u64> {
 fn rustc() -> String {
     let output = Command::new("rustc").arg("--version").output();
     output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Verdict;
+
+    #[test]
+    fn a_step_that_costs_a_twentieth_more_fails_and_a_cheaper_one_does_not() {
+        let verdict = |now| Verdict::of(Some(200.0), now);
+        assert_eq!((verdict(211.0), verdict(211.0).is_good()), (Verdict::More, false));
+        assert_eq!((verdict(209.0), verdict(209.0).is_good()), (Verdict::Same, true));
+        assert_eq!((verdict(100.0), verdict(100.0).is_good()), (Verdict::Less, true));
+        assert!(!Verdict::of(None, 1.0).is_good(), "a step without a baseline is not checked");
+    }
 }
