@@ -294,3 +294,20 @@ pub(crate) fn print(to: SocketAddr) -> Result<(), BoxError> {
 pub(crate) fn items(name: &str) -> f64 {
     if name == "page" { 10_000.0 } else { ITEMS as f64 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_runs() {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (to, _) = runtime.block_on(crate::endpoints::http()).unwrap();
+        for name in ALL {
+            let mut step = step(name, to).unwrap().unwrap();
+            (0..2).try_for_each(&mut step).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        (0..4).try_for_each(lines(InitialSeries(2)).unwrap()).unwrap();
+    }
+}
