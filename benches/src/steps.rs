@@ -12,7 +12,7 @@ use muxbridge_exporter_datadog::Datadog;
 use muxbridge_exporter_newrelic::NewRelic;
 use muxbridge_exporter_otlp::Otlp;
 use muxbridge_exporter_prometheus::Prometheus;
-use muxbridge_exporter_statsd::Statsd;
+use muxbridge_exporter_statsd::{Config, Statsd, encode};
 use muxbridge_kit::delta::{DeltaState, DeltaStats, InitialValue};
 use serde_json::{Value, json};
 use std::hint::black_box;
@@ -209,10 +209,11 @@ pub(crate) fn delta(series: InitialSeries) -> Result<Step, BoxError> {
 /// Cumulative to delta and then lines of DogStatsD, as they are sent.
 pub(crate) fn lines(series: InitialSeries) -> Result<Step, BoxError> {
     let mut convert = converter(series)?;
-    let config = config::<Statsd>(json!({ "dialect": "dogstatsd" }))?;
+    let options = Config::default().metrics.options(encode::Dialect::Dogstatsd, 1432, "");
     Ok(Box::new(move |number| {
         let batch = convert(number)?.ok_or("no point has changed")?;
-        black_box(Statsd::preview(&config, &[batch]).ok_or("no lines")?);
+        let lines = encode::encode(&batch, &options, &mut encode::Counts::default());
+        black_box(encode::pack(&lines, options.max_packet));
         Ok(())
     }))
 }
