@@ -14,12 +14,14 @@
 //! at shutdown (`shutdown`). Spans that come after their trace left are translated on their own (`late`).
 
 mod assembler;
+mod chains;
 mod held;
+mod open;
 mod options;
 mod output;
 mod translator;
 
 pub use assembler::{Assembler, Leaving, Limits, Why};
-pub use held::{Group, Held};
+pub use held::Group;
 pub use options::TraceOptions;
 pub use translator::TraceTranslator;

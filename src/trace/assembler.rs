@@ -1,18 +1,19 @@
 //! Holds spans until their trace is complete, has waited long enough, or must make room.
 
-use super::held::{Group, Held, Requests, SpanId, service};
+use super::chains::{Chain, Chains};
+use super::held::{Group, Held, Requests, SpanId, service, span_id};
+use super::open::{State, Ticket, Traces, Wait};
 use crate::translate::spans::{Role, SCOPE};
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use muxbridge_core::{Batch, Holding};
 use muxbridge_pdata::Writer;
 use muxbridge_pdata::schema::field;
 use muxbridge_pdata::view::{ResourceItems, ScopeItems, Span, SpanKind};
 use muxbridge_pdata::wire::Fields;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-type TraceId = [u8; 16];
 
 /// Traces that left are remembered, so that late spans are known as such; so many of them.
 const REMEMBERED: usize = 16_384;
@@ -66,55 +67,49 @@ impl Why {
 }
 
 /// Spans of one trace that leave together.
-#[derive(Debug)]
-pub struct Leaving {
-    /// In the order of arrival; never empty.
-    pub spans: Vec<Held>,
+#[derive(Clone, Copy, Debug)]
+pub struct Leaving<'a> {
+    requests: &'a Requests,
+    chains: &'a Chains,
+    spans: Chain,
     /// Why they leave.
     pub why: Why,
     /// Whether `http.request` is below a SERVER span of the same service that is not ModelMuxer's.
     pub below_server: bool,
 }
 
-/// How far a trace has got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Complete,
-    CallUnderWay,
-    SpanMissing,
-    NoRoot,
+impl<'a> Leaving<'a> {
+    /// Body, resource and scope of each, in the order of arrival; there is at least one.
+    pub fn spans(&self) -> impl Iterator<Item = (&'a [u8], &'a Arc<Group>)> {
+        let requests = self.requests;
+        self.chains.iter(self.spans).map(|held| requests.get(&held.place))
+    }
 }
 
-#[derive(Debug)]
-struct Open {
-    spans: Vec<Held>,
-    /// Spans of other scopes: id, and whether it is a SERVER.
-    neighbours: Vec<(SpanId, bool)>,
-    age: u64,
-    first: Instant,
-    due: Instant,
-    state: State,
-    touched: bool,
-    has_outer_parent: bool,
+/// What is known of a trace id.
+#[derive(Clone, Copy, Debug)]
+enum Known {
+    /// Where the trace is.
+    Open(usize),
+    Left,
 }
 
 /// Assembles traces.
 #[derive(Debug)]
 pub struct Assembler {
     limits: Limits,
-    open: HashMap<TraceId, Open>,
-    /// By the time when a trace leaves, then by age.
-    due: BTreeMap<(Instant, u64), TraceId>,
-    by_age: BTreeMap<u64, TraceId>,
-    next_age: u64,
+    /// Open traces, and those that left and are remembered: one look-up for a span, not two. Senders choose trace ids,
+    /// so the hash is seeded at random. Nothing depends on the order of the map.
+    known: HashMap<u128, Known, RandomState>,
+    left: VecDeque<u128>,
+    traces: Traces,
+    chains: Chains,
     spans: usize,
     requests: Requests,
-    left: HashSet<TraceId>,
-    left_order: VecDeque<TraceId>,
     last_group: Option<Arc<Group>>,
     /// Open traces whose `http.request` has a parent that may be a span of another scope.
     outer_parents: usize,
-    touched: Vec<TraceId>,
+    touched: Vec<Ticket>,
     ids: Vec<SpanId>,
 }
 
@@ -123,14 +118,12 @@ impl Assembler {
     pub fn new(limits: Limits) -> Self {
         Assembler {
             limits,
-            open: HashMap::new(),
-            due: BTreeMap::new(),
-            by_age: BTreeMap::new(),
-            next_age: 0,
+            known: HashMap::default(),
+            left: VecDeque::new(),
+            traces: Traces::default(),
+            chains: Chains::default(),
             spans: 0,
             requests: Requests::default(),
-            left: HashSet::new(),
-            left_order: VecDeque::new(),
             last_group: None,
             outer_parents: 0,
             touched: Vec::new(),
@@ -155,73 +148,99 @@ impl Assembler {
 
     /// Takes the spans of ModelMuxer out of a batch of traces and returns what is left of it: the batch itself, the
     /// same bytes, if it holds none.
-    pub fn take(&mut self, batch: Batch, now: Instant, leave: &mut dyn FnMut(Leaving)) -> Option<Batch> {
+    pub fn take(&mut self, batch: Batch, now: Instant, leave: &mut dyn FnMut(Leaving<'_>)) -> Option<Batch> {
         let ours = batch.resources().any(|r| r.scopes().any(|s| is_ours(&s)));
-        if ours {
-            self.hold(&batch, now, leave);
-        }
-        if ours || self.outer_parents > 0 {
+        // Most requests are all ours or not at all.
+        let others = !ours || self.hold(&batch, now, leave);
+        if others && (ours || self.outer_parents > 0) {
             self.note_neighbours(&batch);
         }
         self.settle(now);
         while self.spans > self.limits.spans || self.requests.bytes() > self.limits.bytes {
-            let Some((_, &oldest)) = self.by_age.first_key_value() else { break };
+            let Some(oldest) = self.traces.oldest() else { break };
             self.release(oldest, Why::Full, leave);
         }
         self.tick(now, leave);
         if !ours {
             return Some(batch);
         }
-        let rest = without_ours(batch.otlp());
+        let rest = if others { without_ours(batch.otlp()) } else { Bytes::new() };
         let origin = batch.origin().clone();
         (!rest.is_empty()).then(|| Batch::from_valid(batch.signal(), rest, origin))
     }
 
     /// Lets go of the traces that have waited long enough.
-    pub fn tick(&mut self, now: Instant, leave: &mut dyn FnMut(Leaving)) {
-        while let Some((&(due, _), &id)) = self.due.first_key_value()
-            && due <= now
-        {
-            let expired = self.open.get(&id).is_some_and(|o| due >= o.first + self.limits.max_hold);
-            self.release(id, if expired { Why::Expired } else { Why::Idle }, leave);
+    pub fn tick(&mut self, now: Instant, leave: &mut dyn FnMut(Leaving<'_>)) {
+        let due = self.traces.due(now, self.limits.max_hold);
+        for (at, ticket) in &due {
+            let expired = self.traces.get(*ticket).is_some_and(|o| *at >= o.first + self.limits.max_hold);
+            self.release(*ticket, if expired { Why::Expired } else { Why::Idle }, leave);
         }
+        self.traces.give_back(due);
     }
 
     /// Lets go of everything, the oldest first.
-    pub fn flush(&mut self, leave: &mut dyn FnMut(Leaving)) {
-        while let Some((_, &id)) = self.by_age.first_key_value() {
-            self.release(id, Why::Shutdown, leave);
+    pub fn flush(&mut self, leave: &mut dyn FnMut(Leaving<'_>)) {
+        while let Some(oldest) = self.traces.oldest() {
+            self.release(oldest, Why::Shutdown, leave);
         }
     }
 
-    fn hold(&mut self, batch: &Batch, now: Instant, leave: &mut dyn FnMut(Leaving)) {
-        let request = self.requests.open(batch.otlp().len(), now);
-        let mut late: Vec<(TraceId, Vec<Held>)> = Vec::new();
-        let mut late_index: HashMap<TraceId, usize> = HashMap::new();
+    /// Holds the spans of ModelMuxer. Whether the batch has anything else, too.
+    fn hold(&mut self, batch: &Batch, now: Instant, leave: &mut dyn FnMut(Leaving<'_>)) -> bool {
+        let request = self.requests.open(batch.otlp(), now);
+        let mut others = Fields::new(batch.otlp()).any(|f| f.number != field::REQUEST_RESOURCE);
+        let mut held = 0;
+        let mut late: Vec<Chain> = Vec::new();
+        let mut late_index: HashMap<u128, usize> = HashMap::new();
+        // Spans of one trace mostly stand together.
+        let mut last: Option<(u128, Ticket)> = None;
         for resource in batch.resources() {
-            for scope in resource.scopes().filter(is_ours) {
+            let mut scopes = 0;
+            for scope in resource.scopes() {
+                scopes += 1;
+                if !is_ours(&scope) {
+                    others = true;
+                    continue;
+                }
                 let group = self.group(batch, &resource, &scope);
+                self.requests.add_group(request, group);
                 for raw in scope.items() {
-                    let held = Held::new(batch.otlp().slice_ref(raw), group.clone(), request);
-                    match <TraceId>::try_from(Span::read(raw).trace_id) {
-                        Ok(id) if !self.left.contains(&id) => self.insert(id, held, now, leave),
-                        Ok(id) => {
-                            let at = *late_index.entry(id).or_insert(late.len());
-                            if at == late.len() {
-                                late.push((id, Vec::new()));
-                            }
-                            late[at].1.push(held);
-                        }
+                    let span = Span::read(raw);
+                    let new = Held::new(self.requests.place(request, raw), &span);
+                    held += 1;
+                    let Ok(id) = <[u8; 16]>::try_from(span.trace_id).map(u128::from_ne_bytes) else {
                         // Without a trace id there is nothing to wait for.
-                        Err(_) => late.push(([0; 16], vec![held])),
+                        late.push(self.alone(new));
+                        continue;
+                    };
+                    let open =
+                        last.filter(|(other, ticket)| *other == id && self.traces.get(*ticket).is_some());
+                    let Some((_, ticket)) = open.or_else(|| Some((id, self.ticket(id, now)?))) else {
+                        let at = *late_index.entry(id).or_insert(late.len());
+                        match late.get_mut(at) {
+                            Some(chain) => self.chains.push(chain, new),
+                            None => late.push(self.alone(new)),
+                        }
+                        continue;
+                    };
+                    last = Some((id, ticket));
+                    self.insert(ticket, new);
+                    if self.traces.at(ticket.slot).spans.length >= self.limits.trace_spans {
+                        // Its spans are counted only below.
+                        self.requests.hold(request, std::mem::take(&mut held));
+                        self.release(ticket, Why::Full, leave);
                     }
                 }
             }
+            others |= scopes == 0;
         }
-        self.requests.release(request);
-        for (_, spans) in late {
-            leave(Leaving { spans, why: Why::Late, below_server: false });
+        self.requests.hold(request, held);
+        self.requests.release(request, 1);
+        for spans in late {
+            self.part(spans, Why::Late, false, leave);
         }
+        others
     }
 
     fn group(&mut self, batch: &Batch, resource: &ResourceItems<'_>, scope: &ScopeItems<'_>) -> Arc<Group> {
@@ -232,30 +251,32 @@ impl Assembler {
         }
     }
 
-    fn insert(&mut self, id: TraceId, held: Held, now: Instant, leave: &mut dyn FnMut(Leaving)) {
-        let open = self.open.entry(id).or_insert_with(|| {
-            let (age, due) = (self.next_age, now + self.limits.max_hold);
-            self.next_age += 1;
-            self.by_age.insert(age, id);
-            self.due.insert((due, age), id);
-            let (state, touched) = (State::NoRoot, false);
-            let (spans, neighbours) = (Vec::new(), Vec::new());
-            Open { spans, neighbours, age, first: now, due, state, touched, has_outer_parent: false }
-        });
+    fn alone(&mut self, held: Held) -> Chain {
+        let mut chain = Chain::default();
+        self.chains.push(&mut chain, held);
+        chain
+    }
+
+    /// The trace with this id, opened if it is new; `None` if it left.
+    fn ticket(&mut self, id: u128, now: Instant) -> Option<Ticket> {
+        let (traces, due) = (&mut self.traces, now + self.limits.max_hold);
+        let known = *self.known.entry(id).or_insert_with(|| Known::Open(traces.open(id, now, due)));
+        let Known::Open(slot) = known else { return None };
+        Some(Ticket { age: self.traces.at(slot).age, slot })
+    }
+
+    fn insert(&mut self, ticket: Ticket, held: Held) {
+        let open = self.traces.at(ticket.slot);
         if !open.touched {
             open.touched = true;
-            self.touched.push(id);
+            self.touched.push(ticket);
         }
         if held.role == Role::Root && held.parent.is_some() && !open.has_outer_parent {
             open.has_outer_parent = true;
             self.outer_parents += 1;
         }
-        self.requests.hold(held.request);
         self.spans += 1;
-        open.spans.push(held);
-        if open.spans.len() >= self.limits.trace_spans {
-            self.release(id, Why::Full, leave);
-        }
+        self.chains.push(&mut open.spans, held);
     }
 
     /// Remembers spans of other scopes that belong to open traces of the same service.
@@ -264,17 +285,19 @@ impl Assembler {
             let service = service(&resource);
             for scope in resource.scopes().filter(|s| !is_ours(s)) {
                 for span in scope.spans() {
-                    let Ok(id) = <TraceId>::try_from(span.trace_id) else { continue };
-                    let Some(open) = self.open.get_mut(&id) else { continue };
-                    let same = open.spans.first().is_some_and(|s| s.group.service == service);
-                    if let Ok(span_id) = span.span_id.try_into()
+                    let Ok(id) = <[u8; 16]>::try_from(span.trace_id) else { continue };
+                    let Some(Known::Open(slot)) = self.known.get(&u128::from_ne_bytes(id)) else { continue };
+                    let open = self.traces.at(*slot);
+                    let first = self.chains.iter(open.spans).next();
+                    let same = first.is_some_and(|s| self.requests.get(&s.place).1.service == service);
+                    if let Some(span_id) = span_id(span.span_id)
                         && same
                         && open.neighbours.len() < NEIGHBOURS
                     {
                         open.neighbours.push((span_id, span.kind == SpanKind::Server));
                         if !open.touched {
                             open.touched = true;
-                            self.touched.push(id);
+                            self.touched.push(Ticket { age: open.age, slot: *slot });
                         }
                     }
                 }
@@ -284,75 +307,53 @@ impl Assembler {
 
     /// Decides anew when each trace leaves that got a span.
     fn settle(&mut self, now: Instant) {
-        for id in std::mem::take(&mut self.touched) {
-            let Some(open) = self.open.get_mut(&id) else { continue };
+        let mut touched = std::mem::take(&mut self.touched);
+        for ticket in touched.drain(..) {
+            let Some(open) = self.traces.get(ticket) else { continue };
             open.touched = false;
-            open.state = open.judge(&mut self.ids);
+            open.state = open.judge(&self.chains, &mut self.ids);
             let last = open.first + self.limits.max_hold;
-            let due = match open.state {
-                State::Complete => last.min(now + self.limits.quiet),
-                State::SpanMissing => last.min(now + self.limits.idle),
-                State::CallUnderWay | State::NoRoot => last,
+            let (wait, due) = match open.state {
+                State::Complete => (Wait::Quiet, now + self.limits.quiet),
+                State::SpanMissing => (Wait::Idle, now + self.limits.idle),
+                State::CallUnderWay | State::NoRoot => (Wait::Idle, last),
             };
-            if due != open.due {
-                self.due.remove(&(open.due, open.age));
-                self.due.insert((due, open.age), id);
-                open.due = due;
+            if due >= last {
+                open.due = last;
+            } else if due != open.due {
+                self.traces.wait(ticket, wait, due);
             }
         }
+        self.touched = touched;
     }
 
-    fn release(&mut self, id: TraceId, why: Why, leave: &mut dyn FnMut(Leaving)) {
-        let Some(open) = self.open.remove(&id) else { return };
-        self.due.remove(&(open.due, open.age));
-        self.by_age.remove(&open.age);
-        self.spans -= open.spans.len();
+    fn release(&mut self, ticket: Ticket, why: Why, leave: &mut dyn FnMut(Leaving<'_>)) {
+        let Some(open) = self.traces.close(ticket) else { return };
+        self.spans -= open.spans.length;
         self.outer_parents -= usize::from(open.has_outer_parent);
-        for held in &open.spans {
-            self.requests.release(held.request);
-        }
-        if self.left.insert(id) {
-            self.left_order.push_back(id);
-        }
-        if self.left_order.len() > REMEMBERED
-            && let Some(oldest) = self.left_order.pop_front()
+        self.known.insert(open.id, Known::Left);
+        self.left.push_back(open.id);
+        if self.left.len() > REMEMBERED
+            && let Some(oldest) = self.left.pop_front()
         {
-            self.left.remove(&oldest);
+            self.known.remove(&oldest);
         }
-        let parents = open.spans.iter().filter(|s| s.role == Role::Root).filter_map(|s| s.parent);
-        let below_server = parents.into_iter().any(|parent| open.neighbours.contains(&(parent, true)));
+        let below_server = !open.neighbours.is_empty() && {
+            let mut roots = self.chains.iter(open.spans).filter(|s| s.role == Role::Root);
+            roots.any(|s| s.parent.is_some_and(|parent| open.neighbours.contains(&(parent, true))))
+        };
         let why = if open.state == State::Complete && !open.touched { Why::Complete } else { why };
-        leave(Leaving { spans: open.spans, why, below_server });
+        self.part(open.spans, why, below_server, leave);
     }
-}
 
-impl Open {
-    fn judge(&self, ids: &mut Vec<SpanId>) -> State {
-        let find = |role| self.spans.iter().find(|s| s.role == role);
-        if find(Role::Root).is_none() {
-            return State::NoRoot;
+    /// Has spans leave, and gives back the room that they took.
+    fn part(&mut self, spans: Chain, why: Why, below_server: bool, leave: &mut dyn FnMut(Leaving<'_>)) {
+        let (requests, chains) = (&self.requests, &self.chains);
+        leave(Leaving { requests, chains, spans, why, below_server });
+        for held in self.chains.iter(spans) {
+            self.requests.release(held.place.request, 1);
         }
-        ids.clear();
-        ids.extend(self.spans.iter().map(|s| s.id));
-        ids.extend(self.neighbours.iter().map(|(id, _)| *id));
-        ids.sort_unstable();
-        let parents = self.spans.iter().filter_map(|s| s.parent);
-        if parents.into_iter().any(|parent| ids.binary_search(&parent).is_err()) {
-            return State::SpanMissing;
-        }
-        if self.spans.iter().any(|s| s.rejected) {
-            return State::Complete;
-        }
-        let router = find(Role::Router);
-        // A call before the decision only classifies the prompt.
-        let decided = router.map_or(0, |r| r.start);
-        let called = self.spans.iter().any(|s| s.role.is_call() && s.start >= decided);
-        match (called, router, find(Role::Policy)) {
-            (true, _, _) | (false, None, None) => State::Complete,
-            (false, Some(_), _) => State::CallUnderWay,
-            // The model was named by the client: either a stream still runs, or the request was rejected without a trace.
-            (false, None, Some(_)) => State::SpanMissing,
-        }
+        self.chains.free(spans);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A span that waits for its trace, where it came from, and how much memory that keeps alive.
+//! Spans that wait for their trace, where they came from, and how much memory that keeps alive.
 
 use crate::translate::spans::Role;
 use bytes::Bytes;
@@ -7,11 +7,17 @@ use muxbridge_pdata::schema::field;
 use muxbridge_pdata::view::{ResourceItems, ScopeItems, Span, StatusCode};
 use muxbridge_pdata::wire::Fields;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A span id.
-pub(super) type SpanId = [u8; 8];
+/// A span id, in whatever order the machine has its bytes: ids are only compared.
+pub(super) type SpanId = u64;
+
+/// The id of a span, if it is one.
+pub(super) fn span_id(bytes: &[u8]) -> Option<SpanId> {
+    bytes.try_into().ok().map(u64::from_ne_bytes)
+}
 
 /// What spans of one resource and one scope share.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,14 +58,10 @@ fn without(message: &[u8], number: u32) -> Vec<u8> {
     kept
 }
 
-/// One span that waits. Its bytes are a slice of the request that brought it.
-#[derive(Clone, Debug)]
-pub struct Held {
-    /// The body of the `Span`.
-    pub raw: Bytes,
-    /// Its resource and scope.
-    pub group: Arc<Group>,
-    pub(super) request: u64,
+/// One span that waits: where it is in the request that brought it, and what decides when its trace is complete.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) place: Place,
     pub(super) id: SpanId,
     pub(super) parent: Option<SpanId>,
     pub(super) role: Role,
@@ -68,35 +70,45 @@ pub struct Held {
     pub(super) rejected: bool,
 }
 
+/// Where a span is. Numbers, not references: counting references for each span is a fifth of the cost of holding it.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) request: usize,
+    group: usize,
+    body: Range<usize>,
+}
+
 impl Held {
-    pub(super) fn new(raw: Bytes, group: Arc<Group>, request: u64) -> Self {
-        let span = Span::read(&raw);
+    pub(super) fn new(place: Place, span: &Span<'_>) -> Self {
         let role = Role::of(span.name);
         let rejected = match role {
             Role::Policy => span.attribute(b"blocked").and_then(|v| v.as_bool()).unwrap_or(false),
             Role::Router => span.status.code == StatusCode::Error,
             _ => false,
         };
-        let id = span.span_id.try_into().unwrap_or_default();
-        let parent = span.parent_span_id.try_into().ok();
-        let start = span.start;
-        Held { raw, group, request, id, parent, role, start, rejected }
+        let id = span_id(span.span_id).unwrap_or_default();
+        Held { place, id, parent: span_id(span.parent_span_id), role, start: span.start, rejected }
     }
 }
 
-/// The requests that held spans are slices of: a span of 400 bytes keeps all of its request in memory.
+/// The requests that held spans are parts of: a span of 400 bytes keeps all of its request in memory.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    /// In the order in which they came in.
-    live: BTreeMap<u64, Request>,
+    /// By number, which is used again when nothing refers to a request any more.
+    list: Vec<Request>,
+    free: Vec<usize>,
+    /// Numbers of those that are referred to, in the order in which they came in.
+    live: BTreeMap<u64, usize>,
     next: u64,
     bytes: usize,
 }
 
 #[derive(Debug)]
 struct Request {
+    order: u64,
     arrived: Instant,
-    bytes: usize,
+    otlp: Bytes,
+    groups: Vec<Arc<Group>>,
     references: usize,
 }
 
@@ -106,34 +118,64 @@ impl Requests {
         self.bytes
     }
 
-    /// A request of `bytes` that nothing refers to yet: for every span [`Requests::hold`], then
-    /// [`Requests::release`] once for the caller.
-    pub(super) fn open(&mut self, bytes: usize, arrived: Instant) -> u64 {
-        self.bytes += bytes;
-        let number = self.next;
+    /// A request that is referred to once, by the caller. For spans there is [`Requests::hold`].
+    pub(super) fn open(&mut self, otlp: &Bytes, arrived: Instant) -> usize {
+        self.bytes += otlp.len();
+        let order = self.next;
         self.next += 1;
-        self.live.insert(number, Request { arrived, bytes, references: 1 });
+        let request = Request { order, arrived, otlp: otlp.clone(), groups: Vec::new(), references: 1 };
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.list[number] = request;
+                number
+            }
+            None => {
+                self.list.push(request);
+                self.list.len() - 1
+            }
+        };
+        self.live.insert(order, number);
         number
     }
 
-    pub(super) fn hold(&mut self, number: u64) {
-        if let Some(request) = self.live.get_mut(&number) {
-            request.references += 1;
-        }
+    /// Adds the resource and scope of the spans that are placed next.
+    pub(super) fn add_group(&mut self, number: usize, group: Arc<Group>) {
+        self.list[number].groups.push(group);
     }
 
-    pub(super) fn release(&mut self, number: u64) {
-        let Some(request) = self.live.get_mut(&number) else { return };
-        request.references -= 1;
+    /// The place of a span, whose body `raw` is a part of this request, in the group that was added last.
+    pub(super) fn place(&self, number: usize, raw: &[u8]) -> Place {
+        let request = &self.list[number];
+        let start = (raw.as_ptr() as usize).saturating_sub(request.otlp.as_ptr() as usize);
+        Place { request: number, group: request.groups.len() - 1, body: start..start + raw.len() }
+    }
+
+    /// The body of a span, and its resource and scope.
+    pub(super) fn get(&self, place: &Place) -> (&[u8], &Arc<Group>) {
+        let request = &self.list[place.request];
+        (&request.otlp[place.body.clone()], &request.groups[place.group])
+    }
+
+    /// `spans` more refer to a request.
+    pub(super) fn hold(&mut self, number: usize, spans: usize) {
+        self.list[number].references += spans;
+    }
+
+    /// `count` fewer refer to a request.
+    pub(super) fn release(&mut self, number: usize, count: usize) {
+        let request = &mut self.list[number];
+        request.references -= count;
         if request.references == 0 {
-            self.bytes -= request.bytes;
-            self.live.remove(&number);
+            self.bytes -= request.otlp.len();
+            (request.otlp, request.groups) = (Bytes::new(), Vec::new());
+            self.live.remove(&request.order);
+            self.free.push(number);
         }
     }
 
     /// The oldest and the newest one that spans are held of.
     pub(super) fn holding(&self) -> Option<Holding> {
         let ((_, oldest), (_, newest)) = (self.live.first_key_value()?, self.live.last_key_value()?);
-        Some(Holding { oldest: oldest.arrived, newest: newest.arrived })
+        Some(Holding { oldest: self.list[*oldest].arrived, newest: self.list[*newest].arrived })
     }
 }

@@ -3,8 +3,8 @@
 use super::assembler::{Assembler, Leaving, Why};
 use super::options::TraceOptions;
 use super::output::Output;
-use crate::translate::explain::{Explain, RuleCounters};
-use crate::translate::spans::{Member, Plan, Report, SpanOptions};
+use crate::translate::explain::{Counts, Explain, RuleCounters};
+use crate::translate::spans::{Members, Plan, Report, SpanOptions};
 use muxbridge_core::{Batch, BuildContext, Counter, Holding, Processor, Signal, names};
 use std::time::Instant;
 
@@ -24,6 +24,11 @@ struct Stage {
     output: Output,
     rules: RuleCounters,
     traces: Vec<Counter>,
+    /// What happened since [`Stage::finish`]: all workers share the counters, so each adds once for many traces.
+    counts: Counts,
+    left: [u64; Why::ALL.len()],
+    /// The room that the spans of the last trace were read into.
+    room: Members<'static>,
 }
 
 impl TraceTranslator {
@@ -36,6 +41,9 @@ impl TraceTranslator {
             output: Output::default(),
             rules: RuleCounters::new(cx, Signal::Traces),
             traces: traces.collect(),
+            counts: Counts::default(),
+            left: Default::default(),
+            room: Members::default(),
         };
         let assembler = Assembler::new(options.limits());
         TraceTranslator { assembler, stage, buffered: cx.counter(names::TRACES_BUFFERED, &[]), reported: 0 }
@@ -55,19 +63,33 @@ impl TraceTranslator {
 }
 
 impl Stage {
-    fn translate(&mut self, leaving: &Leaving, emit: &mut dyn FnMut(Batch)) {
-        self.traces[leaving.why as usize].add(1);
-        let members: Vec<Member<'_>> = leaving.spans.iter().map(|held| Member::read(&held.raw)).collect();
+    fn translate(&mut self, leaving: &Leaving<'_>, emit: &mut dyn FnMut(Batch)) {
+        self.left[leaving.why as usize] += 1;
+        let mut members = std::mem::take(&mut self.room).emptied();
+        leaving.spans().for_each(|(raw, _)| members.add(raw));
         let plan = Plan::new(&members, leaving.below_server, &self.options);
         let explain = self.explain.as_deref_mut().map(|explain| explain as &mut dyn Explain);
-        let mut report = Report { explain, ..Report::default() };
-        for (index, held) in leaving.spans.iter().enumerate() {
-            self.output.span(&held.group, |w| plan.write(index, w, &mut report));
+        let mut report = Report { counts: &mut self.counts, explain };
+        for (index, (_, group)) in leaving.spans().enumerate() {
+            self.output.span(group, |w| plan.write(index, w, &mut report));
         }
-        self.rules.add(&mut report.counts);
+        drop(plan);
+        self.room = members.emptied();
         if self.output.is_full() {
             self.output.emit(emit);
         }
+    }
+
+    /// Emits what was translated and counts it.
+    fn finish(&mut self, emit: &mut dyn FnMut(Batch)) {
+        for (counter, n) in self.traces.iter().zip(&mut self.left) {
+            match std::mem::take(n) {
+                0 => {}
+                n => counter.add(n),
+            }
+        }
+        self.rules.add(&mut self.counts);
+        self.output.emit(emit);
     }
 }
 
@@ -79,7 +101,7 @@ impl Processor for TraceTranslator {
         }
         let stage = &mut self.stage;
         let rest = self.assembler.take(batch, now, &mut |leaving| stage.translate(&leaving, emit));
-        self.stage.output.emit(emit);
+        self.stage.finish(emit);
         if let Some(rest) = rest {
             emit(rest);
         }
@@ -89,7 +111,7 @@ impl Processor for TraceTranslator {
     fn tick(&mut self, now: Instant, emit: &mut dyn FnMut(Batch)) {
         let stage = &mut self.stage;
         self.assembler.tick(now, &mut |leaving| stage.translate(&leaving, emit));
-        self.stage.output.emit(emit);
+        self.stage.finish(emit);
         self.report_buffered();
     }
 
@@ -100,7 +122,7 @@ impl Processor for TraceTranslator {
     fn flush(&mut self, emit: &mut dyn FnMut(Batch)) {
         let stage = &mut self.stage;
         self.assembler.flush(&mut |leaving| stage.translate(&leaving, emit));
-        self.stage.output.emit(emit);
+        self.stage.finish(emit);
         self.report_buffered();
     }
 }

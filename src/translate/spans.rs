@@ -3,6 +3,7 @@
 mod convert;
 mod edit;
 mod facts;
+mod members;
 
 use super::explain::{Counts, Explain, Rule};
 use super::profile::Profile;
@@ -11,12 +12,12 @@ use super::routes::{known_method, known_route};
 use super::{errors, table};
 use edit::{Editor, Head};
 use facts::{Call, CallOutcome, Facts, RootFacts};
+pub use members::{Member, Members};
 use muxbridge_pdata::AnyValue;
 use muxbridge_pdata::Writer;
-use muxbridge_pdata::view::{KeyValue, Span, SpanKind, text};
+use muxbridge_pdata::view::{Span, SpanKind, text};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::borrow::Cow;
 
 /// The name of the instrumentation scope that ModelMuxer's spans have.
 pub const SCOPE: &[u8] = b"modelmuxer";
@@ -103,43 +104,17 @@ pub struct SpanOptions {
     pub keep_source_attributes: bool,
 }
 
-/// One span with its role and its attributes, which are asked for again and again.
-#[derive(Clone, Debug)]
-pub struct Member<'a> {
-    /// The span.
-    pub span: Span<'a>,
-    /// What it stands for.
-    pub role: Role,
-    attributes: Vec<KeyValue<'a>>,
-}
-
-impl<'a> Member<'a> {
-    /// Reads the body of a `Span` of the scope [`SCOPE`].
-    pub fn read(raw: &'a [u8]) -> Self {
-        let span = Span::read(raw);
-        let mut attributes = Vec::with_capacity(16);
-        attributes.extend(span.attributes());
-        Member { span, role: Role::of(span.name), attributes }
-    }
-
-    /// The value of one attribute.
-    pub fn attribute(&self, key: &[u8]) -> Option<AnyValue<'a>> {
-        self.attributes.iter().find(|kv| kv.key == key).map(|kv| kv.value)
-    }
-}
-
 /// Counts what was changed and tells a listener, if there is one.
-#[derive(Default)]
 pub struct Report<'x> {
     /// How often each rule applied.
-    pub counts: Counts,
+    pub counts: &'x mut Counts,
     /// Who hears of every change.
     pub explain: Option<&'x mut (dyn Explain + 'x)>,
 }
 
 /// What becomes of the spans of one trace, or of those that are known of it.
 pub struct Plan<'t, 'a> {
-    members: &'t [Member<'a>],
+    members: &'t Members<'a>,
     /// Whether `http.request` is below a SERVER span of the same service.
     below_server: bool,
     facts: Facts<'a>,
@@ -149,14 +124,15 @@ pub struct Plan<'t, 'a> {
 impl<'t, 'a> Plan<'t, 'a> {
     /// Looks at all spans of a trace. `below_server` says that the parent of `http.request` is a SERVER span of the
     /// same service that is not among `members`.
-    pub fn new(members: &'t [Member<'a>], below_server: bool, options: &'t SpanOptions) -> Self {
+    pub fn new(members: &'t Members<'a>, below_server: bool, options: &'t SpanOptions) -> Self {
         Plan { members, below_server, facts: Facts::of(members), options }
     }
 
     /// Writes the body of the span at `index` in its new form.
     pub fn write(&self, index: usize, w: &mut Writer, report: &mut Report<'_>) {
-        let Some(member) = self.members.get(index) else { return };
-        let mut editor = Editor { w, member, options: self.options, report };
+        let Some(member) = self.members.list().get(index) else { return };
+        let mut editor =
+            Editor { w, members: self.members, member, options: self.options, report, kept: 0..0 };
         if member.role == Role::Other {
             editor.copy_other();
             return;
@@ -179,22 +155,19 @@ impl<'t, 'a> Plan<'t, 'a> {
 
     fn head(&self, index: usize, member: &Member<'a>) -> Head<'a> {
         let span = &member.span;
-        let string = |key: &[u8]| member.attribute(key).and_then(|v| v.as_str());
-        let mut head =
-            Head { name: Cow::Borrowed(text(span.name)), kind: SpanKind::Internal, end: None, error: None };
+        let string = |key: &str| self.members.text(member, key);
+        let name = (text(span.name), None);
+        let mut head = Head { name, kind: SpanKind::Internal, end: None, error: None };
         match member.role {
             Role::Root => {
                 head.kind = if self.is_below_server(span) { SpanKind::Internal } else { SpanKind::Server };
-                if let Some(method) = string(b"method") {
+                if let Some(method) = string("method") {
                     // The conventions want `HTTP` in the name where the attribute says `_OTHER`.
                     let method = match known_method(method) {
                         "_OTHER" => "HTTP",
                         known => known,
                     };
-                    head.name = match string(b"route").and_then(known_route) {
-                        Some(route) => Cow::Owned(format!("{method} {route}")),
-                        None => Cow::Borrowed(method),
-                    };
+                    head.name = (method, string("route").and_then(known_route));
                 }
                 if let Some(facts) = self.facts.root(index) {
                     head.end = facts.end.filter(|_| self.options.extend_stream_root);
@@ -202,23 +175,19 @@ impl<'t, 'a> Plan<'t, 'a> {
                 }
             }
             Role::Router => {
-                head.name =
-                    string(b"route").map_or(Cow::Borrowed("route"), |r| Cow::Owned(format!("route {r}")));
+                head.name = ("route", string("route"));
             }
             Role::Invoke | Role::InvokeStream => {
                 head.kind = SpanKind::Client;
-                let operation = operation_name(string(b"provider").unwrap_or_default());
-                head.name = match string(b"model") {
-                    Some(model) => Cow::Owned(format!("{operation} {model}")),
-                    None => Cow::Borrowed(operation),
-                };
+                let operation = operation_name(string("provider").unwrap_or_default());
+                head.name = (operation, string("model"));
                 let failed =
                     self.facts.call(index).is_some_and(|c| matches!(c.outcome, CallOutcome::Failed(_)));
                 head.error = failed.then_some(Rule::CallStatus);
             }
             Role::Attempt => {
                 head.kind = SpanKind::Client;
-                head.name = Cow::Borrowed("POST");
+                head.name = ("POST", None);
             }
             Role::Policy | Role::Other => {}
         }
@@ -227,8 +196,9 @@ impl<'t, 'a> Plan<'t, 'a> {
 
     fn is_below_server(&self, span: &Span<'_>) -> bool {
         let parent = span.parent_span_id;
-        let held =
-            || self.members.iter().any(|m| m.span.span_id == parent && m.span.kind == SpanKind::Server);
+        let held = || {
+            self.members.list().iter().any(|m| m.span.span_id == parent && m.span.kind == SpanKind::Server)
+        };
         !parent.is_empty() && (self.below_server || held())
     }
 

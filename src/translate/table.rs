@@ -1,7 +1,7 @@
 //! The mapping of span attributes as data: which attribute of ModelMuxer becomes which one of the conventions.
 
 use super::explain::Rule;
-use super::profile::{In, Profile};
+use super::profile::In;
 use super::spans::Role;
 
 /// How a value becomes the value of its target.
@@ -70,10 +70,30 @@ pub struct Row {
     pub profiles: In,
     /// The unit of the target; empty if it has none.
     pub unit: &'static str,
+    /// [`bit`] of the target.
+    pub bit: u64,
+}
+
+/// One bit of 64 for a key. A set of keys is then a number, and nearly every key that is not in the set is told by one
+/// `and`, without a comparison.
+pub const fn bit(key: &[u8]) -> u64 {
+    1 << place(key)
+}
+
+/// The number of that bit: a hash of the length and four bytes, which tell the keys of the table apart.
+#[inline]
+const fn place(key: &[u8]) -> usize {
+    let n = key.len();
+    if n < 2 {
+        return 0;
+    }
+    let ends = (key[0] as u64) << 8 | (key[n - 2] as u64) << 16 | (key[n - 1] as u64) << 24;
+    let mixed = n as u64 | ends | (key[n / 2] as u64) << 32;
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize
 }
 
 const fn row(role: Role, source: &'static str, target: &'static str, convert: Convert) -> Row {
-    Row { role, source, target, convert, profiles: In::All, unit: "" }
+    Row { role, source, target, convert, profiles: In::All, unit: "", bit: bit(target.as_bytes()) }
 }
 
 const fn unit(row: Row, unit: &'static str) -> Row {
@@ -153,10 +173,12 @@ pub struct Added {
     pub profiles: In,
     /// Its unit; empty if it has none.
     pub unit: &'static str,
+    /// [`bit`] of the target.
+    pub bit: u64,
 }
 
 const fn added(roles: &'static [Role], target: &'static str, rule: Rule) -> Added {
-    Added { roles, target, rule: Some(rule), profiles: In::All, unit: "" }
+    Added { roles, target, rule: Some(rule), profiles: In::All, unit: "", bit: bit(target.as_bytes()) }
 }
 
 const KNOWN: &[Role] = &[Root, Policy, Router, Invoke, InvokeStream, Attempt];
@@ -173,7 +195,7 @@ macro_rules! added {
 
 added! {
     /// The name that ModelMuxer gave.
-    SPAN_NAME = Added { roles: KNOWN, target: "modelmuxer.span.name", rule: None, profiles: In::All, unit: "" };
+    SPAN_NAME = Added { rule: None, ..added(KNOWN, "modelmuxer.span.name", Rule::Kind) };
     /// `http` or `https`.
     ROOT_SCHEME = added(&[Root], "url.scheme", Rule::RootScheme);
     /// What the client got, as an integer.
@@ -231,41 +253,51 @@ pub const EVENTS: [(&str, &str); 3] = [
     ("adapter_missing_fallback", "modelmuxer.route.adapter_missing_fallback"),
 ];
 
-/// The rows for one attribute of one span.
-pub fn rows(role: Role, source: &[u8], profile: Profile) -> impl Iterator<Item = &'static Row> + '_ {
-    of_role(role).iter().filter(move |r| r.source.as_bytes() == source && r.profiles.has(profile))
+/// The rows for one attribute of one span, of all profiles; they stand together.
+#[inline]
+pub fn rows(role: Role, source: &[u8]) -> &'static [Row] {
+    let index = &INDEX[role as usize];
+    let mut at = place(source);
+    loop {
+        let Some(first) = index[at].checked_sub(1) else { return &[] };
+        let rows = &ROWS[usize::from(first)..];
+        if rows[0].source.as_bytes() == source {
+            let same = |r: &&Row| r.role == role && r.source.as_bytes() == source;
+            return &rows[..rows.iter().take_while(same).count()];
+        }
+        at = (at + 1) % 64;
+    }
 }
 
-/// The rows for one kind of span, which stand together.
-fn of_role(role: Role) -> &'static [Row] {
-    const fn bounds(role: Role) -> (usize, usize) {
-        let (mut start, mut end, mut at) = (0, 0, 0);
-        while at < ROWS.len() {
-            if ROWS[at].role as u8 == role as u8 {
-                if end == 0 {
-                    start = at;
-                }
-                assert!(end == 0 || end == at, "rows of one role stand together");
-                end = at + 1;
-            }
-            at += 1;
+/// For each role, at the [`place`] of a source or after it, the position of its first row plus one: most attributes of
+/// a span are in no row, and this says so without a comparison.
+static INDEX: [[u8; 64]; 7] = {
+    let mut index = [[0; 64]; 7];
+    let mut row = 0;
+    while row < ROWS.len() {
+        let Row { role, source, .. } = ROWS[row];
+        let mut at = place(source.as_bytes());
+        let again = row > 0 && ROWS[row - 1].role as u8 == role as u8 && same(ROWS[row - 1].source, source);
+        while !again && index[role as usize][at] > 0 {
+            let other = ROWS[index[role as usize][at] as usize - 1].source;
+            assert!(!same(other, source), "rows of one source stand together");
+            at = (at + 1) % 64;
         }
-        (start, end)
+        if !again {
+            index[role as usize][at] = row as u8 + 1;
+        }
+        row += 1;
     }
-    const fn slice(role: Role) -> &'static [Row] {
-        let (start, end) = bounds(role);
-        ROWS.split_at(end).0.split_at(start).1
+    index
+};
+
+const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut at = 0;
+    while a.len() == b.len() && at < a.len() && a[at] == b[at] {
+        at += 1;
     }
-    const ALL: [&[Row]; 7] = [
-        slice(Root),
-        slice(Policy),
-        slice(Router),
-        slice(Invoke),
-        slice(InvokeStream),
-        slice(Attempt),
-        slice(Role::Other),
-    ];
-    ALL[role as usize]
+    a.len() == b.len() && at == a.len()
 }
 
 #[cfg(test)]

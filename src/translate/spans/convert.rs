@@ -1,6 +1,6 @@
 //! One attribute value to the value of its target.
 
-use super::{Member, SpanOptions};
+use super::{Member, Members, SpanOptions};
 use crate::translate::explain::Rule;
 use crate::translate::providers::{gen_ai_provider_name, operation_name, provider_named};
 use crate::translate::routes::{known_method, known_route};
@@ -32,16 +32,17 @@ pub(super) fn parts(list: &str) -> impl Iterator<Item = &str> {
 pub(super) fn convert<'a>(
     how: Convert,
     value: AnyValue<'a>,
-    member: &Member<'a>,
+    (members, member): (&Members<'a>, &Member<'a>),
     options: &SpanOptions,
 ) -> Converted<'a> {
+    let redactions = || members.attribute(member, "num_redactions").and_then(|v| v.as_int()).unwrap_or(0);
     match (how, value) {
         (Convert::Drop(Rule::PolicyMap), AnyValue::KvList(_)) => Converted::Nothing,
         (Convert::Drop(Rule::PolicyMap), _) => Converted::Mismatch,
         (Convert::Drop(_), _) => Converted::Nothing,
         (Convert::Bool, AnyValue::Bool(_)) => Converted::Value(value),
-        (Convert::Verdict, AnyValue::Bool(blocked)) => verdict(blocked, member, "deny"),
-        (Convert::Action, AnyValue::Bool(blocked)) => verdict(blocked, member, "block"),
+        (Convert::Verdict, AnyValue::Bool(blocked)) => verdict(blocked, redactions(), "deny"),
+        (Convert::Action, AnyValue::Bool(blocked)) => verdict(blocked, redactions(), "block"),
         (_, AnyValue::Int(_) | AnyValue::Double(_)) => number(how, value, options),
         (_, AnyValue::String(raw)) => {
             string(how, muxbridge_pdata::view::text(raw), options).unwrap_or(Converted::Mismatch)
@@ -50,8 +51,7 @@ pub(super) fn convert<'a>(
     }
 }
 
-fn verdict<'a>(blocked: bool, member: &Member<'a>, negative: &'static str) -> Converted<'a> {
-    let redactions = member.attribute(b"num_redactions").and_then(|v| v.as_int()).unwrap_or(0);
+fn verdict<'a>(blocked: bool, redactions: i64, negative: &'static str) -> Converted<'a> {
     Converted::Value(AnyValue::string(match (blocked, redactions) {
         (true, _) => negative,
         (false, n) if n > 0 => "modify",

@@ -1,7 +1,8 @@
 //! Writes one span anew: what the table names is changed, everything else is copied through.
 
 use super::convert::{Converted, convert, parts};
-use super::{Member, Report, Role, SpanOptions, Stacktraces};
+use super::members::{Content, Member, Members, Part};
+use super::{Report, Role, SpanOptions, Stacktraces};
 use crate::translate::explain::{Change, Rule};
 use crate::translate::table::{self, Added, Convert, Row};
 use muxbridge_core::Signal;
@@ -9,11 +10,12 @@ use muxbridge_pdata::schema::field;
 use muxbridge_pdata::view::{Event, KeyValue, SpanKind, StatusCode, text};
 use muxbridge_pdata::wire::Fields;
 use muxbridge_pdata::{AnyValue, Writer};
-use std::borrow::Cow;
+use std::ops::Range;
 
 /// The scalars of the new span.
 pub(super) struct Head<'a> {
-    pub(super) name: Cow<'a, str>,
+    /// One or two words: they are written with a space between them, never joined before.
+    pub(super) name: (&'a str, Option<&'a str>),
     pub(super) kind: SpanKind,
     /// Another end than the source says.
     pub(super) end: Option<u64>,
@@ -24,9 +26,12 @@ pub(super) struct Head<'a> {
 /// Writes one span.
 pub(super) struct Editor<'e, 'x, 'a> {
     pub(super) w: &'e mut Writer,
+    pub(super) members: &'e Members<'a>,
     pub(super) member: &'e Member<'a>,
     pub(super) options: &'e SpanOptions,
     pub(super) report: &'e mut Report<'x>,
+    /// What is to be copied next of the body of the span: attributes that stay and stand side by side are copied as one.
+    pub(super) kept: Range<usize>,
 }
 
 impl<'a> Editor<'_, '_, 'a> {
@@ -58,24 +63,21 @@ impl<'a> Editor<'_, '_, 'a> {
     /// Ids, name, kind, times and status.
     pub(super) fn head(&mut self, head: &Head<'_>) {
         let span = self.member.span;
-        for f in Fields::new(span.raw()) {
-            use field::span as s;
-            match f.number {
-                s::NAME | s::KIND | s::ATTRIBUTES | s::EVENTS => {}
-                s::END_TIME if head.end.is_some() => {}
-                s::STATUS if head.error.is_some() && span.status.code != StatusCode::Error => {}
-                _ => self.w.raw(f.raw),
+        let fails = head.error.is_some() && span.status.code != StatusCode::Error;
+        if head.end.is_none() && !fails {
+            self.member.kept.iter().for_each(|place| self.w.raw(&span.raw()[place.clone()]));
+        } else {
+            for f in Fields::new(span.raw()) {
+                use field::span as s;
+                match f.number {
+                    s::NAME | s::KIND | s::ATTRIBUTES | s::EVENTS => {}
+                    s::END_TIME if head.end.is_some() => {}
+                    s::STATUS if fails => {}
+                    _ => self.w.raw(f.raw),
+                }
             }
         }
-        self.w.bytes(field::span::NAME, head.name.as_bytes());
-        if head.name.as_bytes() != span.name {
-            self.tell(
-                row_name(self.member.role),
-                "name",
-                AnyValue::String(span.name),
-                AnyValue::string(&head.name),
-            );
-        }
+        self.name(head.name);
         self.w.varint(field::span::KIND, head.kind as u64);
         if head.kind != span.kind {
             self.apply(
@@ -90,30 +92,68 @@ impl<'a> Editor<'_, '_, 'a> {
             let times = [span.end, end].map(|t| AnyValue::Int(i64::try_from(t).unwrap_or(i64::MAX)));
             self.apply(Rule::RootEnd, "end_time", times[0], times[1]);
         }
-        if let Some(rule) = head.error
-            && span.status.code != StatusCode::Error
-        {
+        if let Some(rule) = head.error.filter(|_| fails) {
             // No message: the attempt below has it, and it may hold a URL with a key.
             self.w.message(field::span::STATUS, |w| w.varint(field::status::CODE, StatusCode::Error as u64));
             self.apply(rule, "status", AnyValue::string("UNSET"), AnyValue::string("ERROR"));
         }
     }
 
-    /// Attributes and events.
-    pub(super) fn body(&mut self) {
-        for f in Fields::new(self.member.span.raw()) {
-            match f.number {
-                field::span::ATTRIBUTES => self.attribute(f.raw, KeyValue::read(f.value.as_bytes())),
-                field::span::EVENTS => self.event(f.raw, f.value.as_bytes()),
-                _ => {}
+    fn name(&mut self, (first, second): (&str, Option<&str>)) {
+        let second = second.map(|second| [" ", second]).unwrap_or_default();
+        self.w.header(field::span::NAME, first.len() + second[0].len() + second[1].len());
+        let words = [first, second[0], second[1]];
+        words.into_iter().for_each(|word| self.w.raw(word.as_bytes()));
+        if self.report.explain.is_some() {
+            let name = words.concat();
+            let before = self.member.span.name;
+            if name.as_bytes() != before {
+                let rule = row_name(self.member.role);
+                self.tell(rule, "name", AnyValue::String(before), AnyValue::string(&name));
             }
         }
     }
 
-    fn attribute(&mut self, raw: &[u8], source: KeyValue<'a>) {
+    /// Attributes and events.
+    pub(super) fn body(&mut self) {
+        for Part { place, content } in self.members.parts(self.member) {
+            let raw = &self.member.span.raw()[place.clone()];
+            match content {
+                Content::Attribute(source) => {
+                    let rows = table::rows(self.member.role, source.key);
+                    if rows.is_empty() {
+                        self.keep(place);
+                    } else {
+                        self.copy_kept();
+                        self.attribute(rows, raw, source);
+                    }
+                }
+                Content::Event(body) => {
+                    self.copy_kept();
+                    self.event(raw, body);
+                }
+            }
+        }
+        self.copy_kept();
+    }
+
+    fn keep(&mut self, place: &Range<usize>) {
+        if self.kept.end != place.start {
+            self.copy_kept();
+            self.kept.start = place.start;
+        }
+        self.kept.end = place.end;
+    }
+
+    fn copy_kept(&mut self) {
+        let kept = std::mem::take(&mut self.kept);
+        self.w.raw(&self.member.span.raw()[kept]);
+    }
+
+    fn attribute(&mut self, rows: &'static [Row], raw: &[u8], source: &KeyValue<'a>) {
         let mut known = false;
-        for row in table::rows(self.member.role, source.key, self.options.profile) {
-            let converted = convert(row.convert, source.value, self.member, self.options);
+        for row in rows.iter().filter(|row| row.profiles.has(self.options.profile)) {
+            let converted = convert(row.convert, source.value, (self.members, self.member), self.options);
             if !matches!(converted, Converted::Mismatch) {
                 known = true;
                 self.write_row(row, source.value, converted);
@@ -131,7 +171,7 @@ impl<'a> Editor<'_, '_, 'a> {
             }
             return;
         }
-        if self.member.attribute(row.target.as_bytes()).is_some() {
+        if self.members.attribute_with(self.member, row.target, row.bit).is_some() {
             return;
         }
         let text;
@@ -158,7 +198,7 @@ impl<'a> Editor<'_, '_, 'a> {
 
     /// Adds an attribute, unless the profile has none or the source has one of this name.
     pub(super) fn add(&mut self, added: &Added, value: AnyValue<'_>) {
-        let taken = self.member.attribute(added.target.as_bytes()).is_some();
+        let taken = self.members.attribute_with(self.member, added.target, added.bit).is_some();
         if taken || !added.profiles.has(self.options.profile) {
             return;
         }

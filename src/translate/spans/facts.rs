@@ -1,8 +1,9 @@
 //! What the spans of a trace say about each other: how calls ended, and with them the request.
 
-use super::{Member, Role};
+use super::{Member, Members, Role};
 use crate::translate::errors::{ErrorType, span_error};
 use muxbridge_pdata::AnyValue;
+use smallvec::SmallVec;
 use std::borrow::Cow;
 
 /// How a call ended.
@@ -44,20 +45,21 @@ pub(super) struct RootFacts<'a> {
     pub(super) end: Option<u64>,
 }
 
-/// All of it, by the index of the span.
+/// All of it, by the index of the span. Nearly every trace has one request and one call, or two with the one that
+/// classifies the prompt: for those nothing is allocated.
 pub(super) struct Facts<'a> {
-    roots: Vec<(usize, RootFacts<'a>)>,
-    calls: Vec<(usize, Call<'a>)>,
+    roots: SmallVec<[(usize, RootFacts<'a>); 1]>,
+    calls: SmallVec<[(usize, Call<'a>); 2]>,
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(members: &[Member<'a>]) -> Self {
+    pub(super) fn of(members: &Members<'a>) -> Self {
         let indexes = |wanted: fn(Role) -> bool| {
-            members.iter().enumerate().filter(move |(_, m)| wanted(m.role)).map(|(i, _)| i)
+            members.list().iter().enumerate().filter(move |(_, m)| wanted(m.role)).map(|(i, _)| i)
         };
         let calls = indexes(Role::is_call).map(|i| (i, Call::of(members, i))).collect();
-        let mut facts = Facts { roots: Vec::new(), calls };
-        let roots: Vec<usize> = indexes(|role| role == Role::Root).collect();
+        let mut facts = Facts { roots: SmallVec::new(), calls };
+        let roots: SmallVec<[usize; 4]> = indexes(|role| role == Role::Root).collect();
         for &root in &roots {
             let found = facts.root_facts(members, root, roots.len() == 1);
             facts.roots.push((root, found));
@@ -75,12 +77,13 @@ impl<'a> Facts<'a> {
 
     /// `alone`: there is no other request in the trace, so everything in it belongs to this one, even below spans
     /// that are not ModelMuxer's.
-    fn root_facts(&mut self, members: &[Member<'a>], root: usize, alone: bool) -> RootFacts<'a> {
+    fn root_facts(&mut self, trace: &Members<'a>, root: usize, alone: bool) -> RootFacts<'a> {
+        let members = trace.list();
         let span = members[root].span;
         let ours = |m: &Member<'_>| alone || m.span.parent_span_id == span.span_id;
         let first = |role| members.iter().find(|m| m.role == role && ours(m));
         let (policy, router) = (first(Role::Policy), first(Role::Router));
-        let user = policy.and_then(|p| match p.attribute(b"tenant_id") {
+        let user = policy.and_then(|p| match trace.attribute(p, "tenant_id") {
             Some(AnyValue::String(id)) if !id.is_empty() => Some(id),
             _ => None,
         });
@@ -95,11 +98,12 @@ impl<'a> Facts<'a> {
         facts.route_kind = match (router, &answer) {
             (Some(_), _) => Some("auto"),
             // Ollama is also chosen by the setting that prefers local models; the trace does not tell.
-            (None, Some((i, _))) if is_text(&members[*i], b"provider", b"ollama") => None,
+            (None, Some((i, _))) if trace.text(&members[*i], "provider") == Some("ollama") => None,
             (None, Some(_)) => Some("explicit"),
             (None, None) => None,
         };
-        let blocked = policy.and_then(|p| p.attribute(b"blocked")).and_then(|v| v.as_bool()).unwrap_or(false);
+        let blocked =
+            policy.and_then(|p| trace.attribute(p, "blocked")).and_then(|v| v.as_bool()).unwrap_or(false);
         if let Some(error) = router.and_then(|r| span_error(&r.span)) {
             facts.rejected_by_router(&error);
         } else if blocked {
@@ -112,7 +116,7 @@ impl<'a> Facts<'a> {
             facts.answered(call);
             facts.end = Some(end).filter(|end| call.stream && *end > span.end);
         }
-        facts.add_reported(&members[root]);
+        facts.add_reported(trace, &members[root]);
         facts
     }
 }
@@ -158,9 +162,9 @@ impl<'a> RootFacts<'a> {
     }
 
     /// What the span says of itself counts more than what follows from its children.
-    fn add_reported(&mut self, root: &Member<'a>) {
-        let reported = [b"http.response.status_code".as_slice(), b"http.status_code"];
-        let reported = reported.into_iter().find_map(|key| root.attribute(key)?.as_int());
+    fn add_reported(&mut self, trace: &Members<'a>, root: &Member<'a>) {
+        let reported = ["http.response.status_code", "http.status_code"];
+        let reported = reported.into_iter().find_map(|key| trace.attribute(root, key)?.as_int());
         if let Some(code) = reported.and_then(|code| u16::try_from(code).ok()) {
             self.status = Some((code, "reported"));
             if code >= 500 && !self.error_in_body {
@@ -174,7 +178,8 @@ impl<'a> RootFacts<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn of(members: &[Member<'a>], index: usize) -> Self {
+    fn of(trace: &Members<'a>, index: usize) -> Self {
+        let members = trace.list();
         let Member { span, role, .. } = &members[index];
         let own = span_error(span);
         if *role == Role::InvokeStream {
@@ -183,8 +188,8 @@ impl<'a> Call<'a> {
         }
         let children =
             members.iter().filter(|m| m.role == Role::Attempt && m.span.parent_span_id == span.span_id);
-        let mut attempts: Vec<&Member<'a>> = children.collect();
-        attempts.sort_by_key(|m| (m.attribute(b"attempt").and_then(|v| v.as_int()), m.span.start));
+        let mut attempts: SmallVec<[&Member<'a>; 4]> = children.collect();
+        attempts.sort_by_key(|m| (trace.attribute(m, "attempt").and_then(|v| v.as_int()), m.span.start));
         let gaps = attempts.windows(2).map(|pair| pair[1].span.start.saturating_sub(pair[0].span.end));
         let outcome = match (own, attempts.last()) {
             (Some(error), _) => CallOutcome::Failed(error),
@@ -194,8 +199,4 @@ impl<'a> Call<'a> {
         };
         Call { attempts: attempts.len() as i64, retry_delay: gaps.sum(), outcome, stream: false }
     }
-}
-
-fn is_text(member: &Member<'_>, key: &[u8], value: &[u8]) -> bool {
-    member.attribute(key).and_then(|v| v.as_str()).is_some_and(|v| v.as_bytes() == value)
 }

@@ -1,6 +1,7 @@
 //! Walks the table.
 
 use super::*;
+use crate::translate::profile::Profile;
 use std::collections::BTreeSet;
 
 #[test]
@@ -35,7 +36,9 @@ fn targets_are_well_formed_and_estimates_never_become_usage() {
 fn only_the_old_profile_has_gen_ai_system_and_only_newer_ones_the_provider_name() {
     for profile in Profile::ALL {
         for role in [Role::Invoke, Role::InvokeStream] {
-            let has = |target| rows(role, b"provider", profile).any(|r| r.target == target);
+            let has = |target| {
+                rows(role, b"provider").iter().any(|r| r.target == target && r.profiles.has(profile))
+            };
             assert_eq!(has("gen_ai.system"), profile == Profile::Genai1_36);
             assert_eq!(has("gen_ai.provider.name"), profile != Profile::Genai1_36);
         }
@@ -52,4 +55,17 @@ fn a_row_without_a_target_drops_and_conversions_to_units_name_the_unit() {
             _ => {}
         }
     }
+}
+
+#[test]
+fn every_row_is_found_by_its_source_and_nothing_else_is() {
+    for r in ROWS {
+        let found: Vec<_> = rows(r.role, r.source.as_bytes()).iter().map(|r| r.target).collect();
+        let wanted: Vec<_> =
+            ROWS.iter().filter(|o| o.role == r.role && o.source == r.source).map(|r| r.target).collect();
+        assert_eq!(found, wanted, "{}", r.source);
+        assert!(rows(Role::Other, r.source.as_bytes()).is_empty());
+        assert!(rows(r.role, r.target.as_bytes()).is_empty() || ROWS.iter().any(|o| o.source == r.target));
+    }
+    assert!(rows(Root, b"").is_empty() && rows(Root, b"r").is_empty());
 }

@@ -3,7 +3,7 @@
 use super::Repeated;
 use super::common::{AnyValue, KeyValue, find};
 use crate::schema::field;
-use crate::wire::Fields;
+use crate::wire::{Field, Fields};
 
 /// `Span.SpanKind`. A number that this version does not know reads as `Unspecified`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,8 +85,16 @@ pub struct Span<'a> {
 impl<'a> Span<'a> {
     /// Reads the body of the message.
     pub fn read(raw: &'a [u8]) -> Self {
+        Span::read_each(raw, |_| {})
+    }
+
+    /// As [`Span::read`], and shows every field to `see`: for those who also need attributes or events, one walk instead
+    /// of two.
+    #[inline]
+    pub fn read_each(raw: &'a [u8], mut see: impl FnMut(Field<'a>)) -> Self {
         let mut view = Span { raw, ..Default::default() };
         for f in Fields::new(raw) {
+            see(f);
             match f.number {
                 field::span::TRACE_ID => view.trace_id = f.value.as_bytes(),
                 field::span::SPAN_ID => view.span_id = f.value.as_bytes(),

@@ -1,0 +1,125 @@
+//! The spans of one trace, each read in one walk: scalars, role, attributes, and what can be copied as it stands.
+
+use super::Role;
+use crate::translate::table;
+use muxbridge_pdata::AnyValue;
+use muxbridge_pdata::schema::field;
+use muxbridge_pdata::view::{KeyValue, Span};
+use smallvec::SmallVec;
+use std::ops::Range;
+
+/// One span with its role and its attributes, which are asked for again and again.
+#[derive(Clone, Debug)]
+pub struct Member<'a> {
+    /// The span.
+    pub span: Span<'a>,
+    /// What it stands for.
+    pub role: Role,
+    /// Where in [`Members::parts`] its attributes and events are.
+    parts: Range<usize>,
+    /// A [`table::bit`] for each key of its attributes.
+    keys: u64,
+    /// Where in the body of the span everything else is but name and kind. Fields that stand side by side are copied as
+    /// one, which is most of them in whatever order a program writes them.
+    pub(super) kept: SmallVec<[Range<usize>; 4]>,
+}
+
+/// An attribute or event and where its field is in the body of the span.
+#[derive(Clone, Debug)]
+pub(super) struct Part<'a> {
+    pub(super) place: Range<usize>,
+    pub(super) content: Content<'a>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Content<'a> {
+    Attribute(KeyValue<'a>),
+    /// The body of the event.
+    Event(&'a [u8]),
+}
+
+/// All spans of a trace.
+#[derive(Debug, Default)]
+pub struct Members<'a> {
+    list: Vec<Member<'a>>,
+    /// Of all spans one after the other: one allocation for a trace, not one for each of its spans.
+    parts: Vec<Part<'a>>,
+}
+
+impl<'a> Members<'a> {
+    /// Reads the bodies of `Span`s of the scope [`super::SCOPE`].
+    pub fn read(raws: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut members = Members::default();
+        raws.for_each(|raw| members.add(raw));
+        members
+    }
+
+    /// Empty, with the room that this one had: nothing is allocated for the next trace.
+    pub fn emptied<'b>(self) -> Members<'b> {
+        // Collecting what a vector of the same layout yields reuses its memory.
+        Members {
+            list: self.list.into_iter().filter_map(|_| None).collect(),
+            parts: self.parts.into_iter().filter_map(|_| None).collect(),
+        }
+    }
+
+    /// Reads the body of one more `Span`.
+    pub fn add(&mut self, raw: &'a [u8]) {
+        let first = self.parts.len();
+        let (mut at, mut keys) = (0, 0);
+        let mut kept = SmallVec::<[Range<usize>; 4]>::new();
+        let span = Span::read_each(raw, |f| {
+            let place = at..at + f.raw.len();
+            at = place.end;
+            match f.number {
+                field::span::NAME | field::span::KIND => {}
+                field::span::ATTRIBUTES => {
+                    let attribute = KeyValue::read(f.value.as_bytes());
+                    keys |= table::bit(attribute.key);
+                    self.parts.push(Part { place, content: Content::Attribute(attribute) });
+                }
+                field::span::EVENTS => {
+                    self.parts.push(Part { place, content: Content::Event(f.value.as_bytes()) });
+                }
+                _ => match kept.last_mut() {
+                    Some(last) if last.end == place.start => last.end = place.end,
+                    _ => kept.push(place),
+                },
+            }
+        });
+        let (role, parts) = (Role::of(span.name), first..self.parts.len());
+        self.list.push(Member { span, role, parts, keys, kept });
+    }
+
+    /// The spans, in the order in which they were added.
+    pub fn list(&self) -> &[Member<'a>] {
+        &self.list
+    }
+
+    pub(super) fn parts(&self, member: &Member<'a>) -> &[Part<'a>] {
+        &self.parts[member.parts.clone()]
+    }
+
+    /// The value of one attribute.
+    #[inline]
+    pub fn attribute(&self, member: &Member<'a>, key: &str) -> Option<AnyValue<'a>> {
+        self.attribute_with(member, key, table::bit(key.as_bytes()))
+    }
+
+    /// As [`Members::attribute`], for a key whose [`table::bit`] is known.
+    #[inline]
+    pub(super) fn attribute_with(&self, member: &Member<'a>, key: &str, bit: u64) -> Option<AnyValue<'a>> {
+        if member.keys & bit == 0 {
+            return None;
+        }
+        self.parts(member).iter().find_map(|part| match &part.content {
+            Content::Attribute(kv) if kv.key == key.as_bytes() => Some(kv.value),
+            _ => None,
+        })
+    }
+
+    /// The text of one attribute.
+    pub(super) fn text(&self, member: &Member<'a>, key: &str) -> Option<&'a str> {
+        self.attribute(member, key).and_then(|v| v.as_str())
+    }
+}
