@@ -1,5 +1,7 @@
 //! Nanoseconds per item of the steps inside, on one thread without sockets: the best of several rounds.
 
+mod steps;
+
 use crate::encoders;
 use crate::payload::{ITEMS, Template};
 use bytes::Bytes;
@@ -77,6 +79,7 @@ pub(crate) fn run(ours: &Template, foreign: &Template, metrics: &Template) -> io
             encoders::datadog_spans(name, &processed(signal, batches))?;
         }
     }
+    steps::rows(ours, foreign)?;
     encoders::dogstatsd(&origin)
 }
 

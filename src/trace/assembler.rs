@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use muxbridge_core::{Batch, Holding};
 use muxbridge_pdata::Writer;
 use muxbridge_pdata::schema::field;
-use muxbridge_pdata::view::{ResourceItems, ScopeItems, Span, SpanKind};
+use muxbridge_pdata::view::{ResourceItems, ScopeItems, SpanKind};
 use muxbridge_pdata::wire::Fields;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -206,10 +206,9 @@ impl Assembler {
                 let group = self.group(batch, &resource, &scope);
                 self.requests.add_group(request, group);
                 for raw in scope.items() {
-                    let span = Span::read(raw);
-                    let new = Held::new(self.requests.place(request, raw), &span);
+                    let (trace_id, new) = Held::read(self.requests.place(request, raw), raw);
                     held += 1;
-                    let Ok(id) = <[u8; 16]>::try_from(span.trace_id).map(u128::from_ne_bytes) else {
+                    let Ok(id) = <[u8; 16]>::try_from(trace_id).map(u128::from_ne_bytes) else {
                         // Without a trace id there is nothing to wait for.
                         late.push(self.alone(new));
                         continue;

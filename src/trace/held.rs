@@ -79,15 +79,28 @@ pub(super) struct Place {
 }
 
 impl Held {
-    pub(super) fn new(place: Place, span: &Span<'_>) -> Self {
-        let role = Role::of(span.name);
-        let rejected = match role {
-            Role::Policy => span.attribute(b"blocked").and_then(|v| v.as_bool()).unwrap_or(false),
-            Role::Router => span.status.code == StatusCode::Error,
+    /// Reads the body of a span, and its trace id: no more than that, because every span comes through here, and the
+    /// rest is read when its trace leaves.
+    pub(super) fn read(place: Place, raw: &[u8]) -> (&[u8], Self) {
+        let mut held = Held { place, id: 0, parent: None, role: Role::Other, start: 0, rejected: false };
+        let (mut trace_id, mut name): (&[u8], &[u8]) = (&[], &[]);
+        for f in Fields::new(raw) {
+            match f.number {
+                field::span::TRACE_ID => trace_id = f.value.as_bytes(),
+                field::span::SPAN_ID => held.id = span_id(f.value.as_bytes()).unwrap_or_default(),
+                field::span::PARENT_SPAN_ID => held.parent = span_id(f.value.as_bytes()),
+                field::span::NAME => name = f.value.as_bytes(),
+                field::span::START_TIME => held.start = f.value.as_u64(),
+                _ => {}
+            }
+        }
+        held.role = Role::of(name);
+        held.rejected = match held.role {
+            Role::Policy => Span::read(raw).attribute(b"blocked").and_then(|v| v.as_bool()).unwrap_or(false),
+            Role::Router => Span::read(raw).status.code == StatusCode::Error,
             _ => false,
         };
-        let id = span_id(span.span_id).unwrap_or_default();
-        Held { place, id, parent: span_id(span.parent_span_id), role, start: span.start, rejected }
+        (trace_id, held)
     }
 }
 

@@ -11,11 +11,17 @@ use std::sync::Arc;
 /// A request is emitted when it has so many spans.
 const FULL: usize = 1_024;
 
+/// So many writers are kept for later groups, of so many bytes each: usual groups are half as large.
+const SPARE: usize = 2;
+const SPARE_BYTES: usize = 1 << 20;
+
 /// Spans that leave together.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     groups: Vec<(Arc<Group>, Writer)>,
     spans: usize,
+    /// Writers of earlier groups: what they have room for need not be allocated, faulted in and freed each time.
+    spare: Vec<Writer>,
 }
 
 impl Output {
@@ -24,7 +30,7 @@ impl Output {
         self.spans += 1;
         let known = self.groups.iter().rposition(|(g, _)| Arc::ptr_eq(g, group) || g == group);
         let at = known.unwrap_or_else(|| {
-            let mut w = Writer::with_capacity(1_024);
+            let mut w = self.spare.pop().unwrap_or_default();
             w.raw(&group.scope);
             self.groups.push((group.clone(), w));
             self.groups.len() - 1
@@ -44,22 +50,34 @@ impl Output {
             let origin: Arc<Origin> = first.origin.clone();
             let same_origin = |(g, _): &mut (Arc<Group>, Writer)| g.origin == origin;
             let mut members: Vec<_> = groups.extract_if(.., same_origin).collect();
-            let bytes = members.iter().map(|(g, w)| w.len() + g.resource.len() + 96).sum();
+            let bytes = members.iter().map(|(g, w)| w.len() + g.resource.len() + 160).sum();
             let mut w = Writer::with_capacity(bytes);
             while let Some((group, _)) = members.first() {
                 let group = group.clone();
                 let same = |(g, _): &mut (Arc<Group>, Writer)| g.resource == group.resource;
                 let scopes: Vec<_> = members.extract_if(.., same).collect();
-                w.message(field::REQUEST_RESOURCE, |w| {
-                    resource(&group.resource, w);
-                    for (_, scope) in &scopes {
-                        w.bytes(field::resource_items::SCOPES, scope.as_slice());
+                // Lengths are known before, so that nothing of this size is written in place and moved.
+                let mut head = Writer::with_capacity(group.resource.len() + 80);
+                resource(&group.resource, &mut head);
+                let scopes_bytes = scopes.iter().map(|(_, scope)| framed(scope.len()));
+                w.header(field::REQUEST_RESOURCE, head.len() + scopes_bytes.sum::<usize>());
+                w.raw(head.as_slice());
+                for (_, mut scope) in scopes {
+                    w.bytes(field::resource_items::SCOPES, scope.as_slice());
+                    if scope.len() <= SPARE_BYTES && self.spare.len() < SPARE {
+                        scope.clear();
+                        self.spare.push(scope);
                     }
-                });
+                }
             }
             emit(Batch::from_valid(Signal::Traces, w.into_bytes(), origin));
         }
     }
+}
+
+/// How long a field of `length` bytes is with its tag, which is one byte, and its length.
+fn framed(length: usize) -> usize {
+    1 + length.max(1).ilog2() as usize / 7 + 1 + length
 }
 
 /// Writes the fields of a `ResourceSpans` with the name of this program added to the resource.

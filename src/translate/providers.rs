@@ -41,8 +41,8 @@ pub const PROVIDERS: [Provider; 8] = [
 ];
 
 /// The provider with ModelMuxer's name `name`, in any case.
-pub fn provider_named(name: &str) -> Option<&'static Provider> {
-    PROVIDERS.iter().find(|p| p.name.eq_ignore_ascii_case(name))
+pub fn provider_named(name: impl AsRef<[u8]>) -> Option<&'static Provider> {
+    PROVIDERS.iter().find(|p| p.name.as_bytes().eq_ignore_ascii_case(name.as_ref()))
 }
 
 /// The value of `gen_ai.provider.name` for ModelMuxer's `name`. An unknown one is passed through in lower case.
@@ -55,7 +55,7 @@ pub fn gen_ai_provider_name(name: &str) -> Cow<'_, str> {
 }
 
 /// The value of `gen_ai.operation.name` for ModelMuxer's `name`.
-pub fn operation_name(name: &str) -> &'static str {
+pub fn operation_name(name: impl AsRef<[u8]>) -> &'static str {
     provider_named(name).map_or("chat", |p| p.operation)
 }
 

@@ -37,10 +37,10 @@ pub fn known_route(path: &str) -> Option<&'static str> {
 }
 
 /// The method as the HTTP conventions allow it in `http.request.method`: known ones in upper case, else `_OTHER`.
-pub fn known_method(method: &str) -> &'static str {
+pub fn known_method(method: impl AsRef<[u8]>) -> &'static str {
     const KNOWN: [&str; 10] =
         ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
-    KNOWN.into_iter().find(|known| *known == method).unwrap_or("_OTHER")
+    KNOWN.into_iter().find(|known| known.as_bytes() == method.as_ref()).unwrap_or("_OTHER")
 }
 
 #[cfg(test)]

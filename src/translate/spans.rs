@@ -156,7 +156,7 @@ impl<'t, 'a> Plan<'t, 'a> {
     fn head(&self, index: usize, member: &Member<'a>) -> Head<'a> {
         let span = &member.span;
         let string = |key: &str| self.members.text(member, key);
-        let name = (text(span.name), None);
+        let name = (span.name, None);
         let mut head = Head { name, kind: SpanKind::Internal, end: None, error: None };
         match member.role {
             Role::Root => {
@@ -167,7 +167,8 @@ impl<'t, 'a> Plan<'t, 'a> {
                         "_OTHER" => "HTTP",
                         known => known,
                     };
-                    head.name = (method, string("route").and_then(known_route));
+                    let route = string("route").and_then(|path| known_route(text(path)));
+                    head.name = (method.as_bytes(), route.map(str::as_bytes));
                 }
                 if let Some(facts) = self.facts.root(index) {
                     head.end = facts.end.filter(|_| self.options.extend_stream_root);
@@ -175,19 +176,19 @@ impl<'t, 'a> Plan<'t, 'a> {
                 }
             }
             Role::Router => {
-                head.name = ("route", string("route"));
+                head.name = (b"route", string("route"));
             }
             Role::Invoke | Role::InvokeStream => {
                 head.kind = SpanKind::Client;
                 let operation = operation_name(string("provider").unwrap_or_default());
-                head.name = (operation, string("model"));
+                head.name = (operation.as_bytes(), string("model"));
                 let failed =
                     self.facts.call(index).is_some_and(|c| matches!(c.outcome, CallOutcome::Failed(_)));
                 head.error = failed.then_some(Rule::CallStatus);
             }
             Role::Attempt => {
                 head.kind = SpanKind::Client;
-                head.name = ("POST", None);
+                head.name = (b"POST", None);
             }
             Role::Policy | Role::Other => {}
         }

@@ -45,7 +45,14 @@ pub(super) fn convert<'a>(
         (Convert::Action, AnyValue::Bool(blocked)) => verdict(blocked, redactions(), "block"),
         (_, AnyValue::Int(_) | AnyValue::Double(_)) => number(how, value, options),
         (_, AnyValue::String(raw)) => {
-            string(how, muxbridge_pdata::view::text(raw), options).unwrap_or(Converted::Mismatch)
+            match how {
+                // As bytes: to check once more that it is UTF-8 would cost more than the rest.
+                Convert::Text => Converted::Value(value),
+                Convert::Method => Converted::Value(AnyValue::string(known_method(raw))),
+                Convert::Address | Convert::Port => address(how, raw),
+                Convert::Operation => Converted::Value(AnyValue::string(operation_name(raw))),
+                _ => string(how, muxbridge_pdata::view::text(raw), options).unwrap_or(Converted::Mismatch),
+            }
         }
         _ => Converted::Mismatch,
     }
@@ -72,15 +79,25 @@ fn number<'a>(how: Convert, value: AnyValue<'a>, options: &SpanOptions) -> Conve
     }
 }
 
+/// The host of a provider that has a usual one, or the port there.
+fn address<'a>(how: Convert, provider: &[u8]) -> Converted<'a> {
+    let known = provider_named(provider).and_then(|p| Some((p.address?, p.port)));
+    known.map_or(Converted::Nothing, |(host, port)| {
+        Converted::Value(if how == Convert::Port {
+            AnyValue::Int(port.into())
+        } else {
+            AnyValue::string(host)
+        })
+    })
+}
+
 /// `None` if `how` is not for texts.
 fn string<'a>(how: Convert, value: &'a str, options: &SpanOptions) -> Option<Converted<'a>> {
     let text = |value: &'a str| Some(Converted::Value(AnyValue::string(value)));
     let optional = |value: Option<&'a str>| {
         Some(value.map_or(Converted::Nothing, |value| Converted::Value(AnyValue::string(value))))
     };
-    let address = || provider_named(value).filter(|p| p.address.is_some());
     match how {
-        Convert::Text => text(value),
         Convert::List if parts(value).next().is_none() => Some(Converted::Nothing),
         Convert::List => Some(Converted::List(value)),
         Convert::LowConfidence if parts(value).next().is_none() => Some(Converted::Nothing),
@@ -90,7 +107,6 @@ fn string<'a>(how: Convert, value: &'a str, options: &SpanOptions) -> Option<Con
         }
         Convert::TenantId => optional(options.tenant_id.then_some(value)),
         Convert::Route => optional(known_route(value)),
-        Convert::Method => text(known_method(value)),
         Convert::OtherMethod => optional((known_method(value) == "_OTHER").then_some(value)),
         Convert::BeforeColon => optional(value.split_once(':').map(|(provider, _)| provider)),
         Convert::AfterColon => text(value.split_once(':').map_or(value, |(_, model)| model)),
@@ -98,12 +114,6 @@ fn string<'a>(how: Convert, value: &'a str, options: &SpanOptions) -> Option<Con
             std::borrow::Cow::Borrowed(name) => Converted::Value(AnyValue::string(name)),
             std::borrow::Cow::Owned(name) => Converted::Text(name),
         }),
-        Convert::Operation => text(operation_name(value)),
-        Convert::Address => optional(address().and_then(|p| p.address)),
-        Convert::Port => {
-            let port = address().map(|p| AnyValue::Int(i64::from(p.port)));
-            Some(port.map_or(Converted::Nothing, Converted::Value))
-        }
         Convert::ApiType => optional((value == "o1" || value.starts_with("o1-")).then_some("responses")),
         _ => None,
     }

@@ -15,7 +15,7 @@ use std::ops::Range;
 /// The scalars of the new span.
 pub(super) struct Head<'a> {
     /// One or two words: they are written with a space between them, never joined before.
-    pub(super) name: (&'a str, Option<&'a str>),
+    pub(super) name: (&'a [u8], Option<&'a [u8]>),
     pub(super) kind: SpanKind,
     /// Another end than the source says.
     pub(super) end: Option<u64>,
@@ -99,17 +99,17 @@ impl<'a> Editor<'_, '_, 'a> {
         }
     }
 
-    fn name(&mut self, (first, second): (&str, Option<&str>)) {
-        let second = second.map(|second| [" ", second]).unwrap_or_default();
+    fn name(&mut self, (first, second): (&[u8], Option<&[u8]>)) {
+        let second = second.map(|second| [b" ", second]).unwrap_or_default();
         self.w.header(field::span::NAME, first.len() + second[0].len() + second[1].len());
         let words = [first, second[0], second[1]];
-        words.into_iter().for_each(|word| self.w.raw(word.as_bytes()));
+        words.into_iter().for_each(|word| self.w.raw(word));
         if self.report.explain.is_some() {
             let name = words.concat();
             let before = self.member.span.name;
-            if name.as_bytes() != before {
+            if name != before {
                 let rule = row_name(self.member.role);
-                self.tell(rule, "name", AnyValue::String(before), AnyValue::string(&name));
+                self.tell(rule, "name", AnyValue::String(before), AnyValue::String(&name));
             }
         }
     }
@@ -119,13 +119,13 @@ impl<'a> Editor<'_, '_, 'a> {
         for Part { place, content } in self.members.parts(self.member) {
             let raw = &self.member.span.raw()[place.clone()];
             match content {
-                Content::Attribute(source) => {
-                    let rows = table::rows(self.member.role, source.key);
+                Content::Attribute(key, value) => {
+                    let rows = table::rows(self.member.role, key);
                     if rows.is_empty() {
                         self.keep(place);
                     } else {
                         self.copy_kept();
-                        self.attribute(rows, raw, source);
+                        self.attribute(rows, raw, *value);
                     }
                 }
                 Content::Event(body) => {
@@ -150,13 +150,13 @@ impl<'a> Editor<'_, '_, 'a> {
         self.w.raw(&self.member.span.raw()[kept]);
     }
 
-    fn attribute(&mut self, rows: &'static [Row], raw: &[u8], source: &KeyValue<'a>) {
+    fn attribute(&mut self, rows: &'static [Row], raw: &[u8], source: AnyValue<'a>) {
         let mut known = false;
         for row in rows.iter().filter(|row| row.profiles.has(self.options.profile)) {
-            let converted = convert(row.convert, source.value, (self.members, self.member), self.options);
+            let converted = convert(row.convert, source, (self.members, self.member), self.options);
             if !matches!(converted, Converted::Mismatch) {
                 known = true;
-                self.write_row(row, source.value, converted);
+                self.write_row(row, source, converted);
             }
         }
         if !known || self.options.keep_source_attributes {

@@ -98,7 +98,7 @@ impl<'a> Facts<'a> {
         facts.route_kind = match (router, &answer) {
             (Some(_), _) => Some("auto"),
             // Ollama is also chosen by the setting that prefers local models; the trace does not tell.
-            (None, Some((i, _))) if trace.text(&members[*i], "provider") == Some("ollama") => None,
+            (None, Some((i, _))) if trace.text(&members[*i], "provider") == Some(b"ollama") => None,
             (None, Some(_)) => Some("explicit"),
             (None, None) => None,
         };

@@ -33,8 +33,9 @@ pub(super) struct Part<'a> {
 
 #[derive(Clone, Debug)]
 pub(super) enum Content<'a> {
-    Attribute(KeyValue<'a>),
-    /// The body of the event.
+    /// Its key and value.
+    Attribute(&'a [u8], AnyValue<'a>),
+    /// Its body.
     Event(&'a [u8]),
 }
 
@@ -58,8 +59,8 @@ impl<'a> Members<'a> {
     pub fn emptied<'b>(self) -> Members<'b> {
         // Collecting what a vector of the same layout yields reuses its memory.
         Members {
-            list: self.list.into_iter().filter_map(|_| None).collect(),
-            parts: self.parts.into_iter().filter_map(|_| None).collect(),
+            list: self.list.into_iter().map_while(|_| None).collect(),
+            parts: self.parts.into_iter().map_while(|_| None).collect(),
         }
     }
 
@@ -74,9 +75,9 @@ impl<'a> Members<'a> {
             match f.number {
                 field::span::NAME | field::span::KIND => {}
                 field::span::ATTRIBUTES => {
-                    let attribute = KeyValue::read(f.value.as_bytes());
-                    keys |= table::bit(attribute.key);
-                    self.parts.push(Part { place, content: Content::Attribute(attribute) });
+                    let KeyValue { key, value, .. } = KeyValue::read(f.value.as_bytes());
+                    keys |= table::bit(key);
+                    self.parts.push(Part { place, content: Content::Attribute(key, value) });
                 }
                 field::span::EVENTS => {
                     self.parts.push(Part { place, content: Content::Event(f.value.as_bytes()) });
@@ -112,14 +113,17 @@ impl<'a> Members<'a> {
         if member.keys & bit == 0 {
             return None;
         }
-        self.parts(member).iter().find_map(|part| match &part.content {
-            Content::Attribute(kv) if kv.key == key.as_bytes() => Some(kv.value),
+        self.parts(member).iter().find_map(|part| match part.content {
+            Content::Attribute(name, value) if name == key.as_bytes() => Some(value),
             _ => None,
         })
     }
 
-    /// The text of one attribute.
-    pub(super) fn text(&self, member: &Member<'a>, key: &str) -> Option<&'a str> {
-        self.attribute(member, key).and_then(|v| v.as_str())
+    /// The bytes of one attribute that is a text.
+    pub(super) fn text(&self, member: &Member<'a>, key: &str) -> Option<&'a [u8]> {
+        match self.attribute(member, key) {
+            Some(AnyValue::String(text)) => Some(text),
+            _ => None,
+        }
     }
 }
