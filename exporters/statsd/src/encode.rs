@@ -149,7 +149,20 @@ pub struct Messages {
 impl Messages {
     pub(crate) fn push(&mut self, message: &str) {
         self.text.push_str(message);
+        self.end();
+    }
+
+    /// How much of a message has been written that has not ended.
+    fn open(&self) -> usize {
+        self.text.len() - self.ends.last().copied().unwrap_or(0)
+    }
+
+    fn end(&mut self) {
         self.ends.push(self.text.len());
+    }
+
+    fn discard(&mut self) {
+        self.text.truncate(self.ends.last().copied().unwrap_or(0));
     }
 
     /// The messages in order, without a line feed at their end.
@@ -171,7 +184,7 @@ impl Messages {
 
 /// The lines of a batch of metrics; nothing for another signal. What is left out is added to `counts`.
 pub fn encode(batch: &Batch, options: &Options, counts: &mut Counts) -> Messages {
-    walk(batch, options, counts, Lines::new(options)).finish()
+    walk(batch, options, counts, Lines::new(options, batch.items())).finish()
 }
 
 /// Hands every number and distribution of a batch of metrics to `output`, and nothing of another signal. What is left
@@ -194,10 +207,10 @@ pub fn walk<O: Output>(batch: &Batch, options: &Options, counts: &mut Counts, ou
 /// which [`encode`] with the same limit does not make, gets a packet of its own.
 pub fn pack(messages: &Messages, max: usize) -> Vec<String> {
     let mut packets = Vec::new();
-    let mut packet = String::new();
+    let mut packet = String::with_capacity(max.min(messages.text.len() + messages.ends.len()));
     for message in messages.iter() {
         if !packet.is_empty() && packet.len() + message.len() + 1 > max {
-            packets.push(std::mem::take(&mut packet));
+            packets.push(std::mem::replace(&mut packet, String::with_capacity(max)));
         }
         packet.push_str(message);
         packet.push('\n');

@@ -130,6 +130,23 @@ fn resource_attributes_with_a_standard_tag_become_tags_and_the_environment_only_
         encoded(&options, int(1, &[("env", "point")])),
         "c:1|c|#env:point,service:mm,pod_name:p1,team:blue"
     );
+    // A tag of a point that begins like one of the resource is another one.
+    assert_eq!(
+        encoded(&options, int(1, &[("end", "x")])),
+        "c:1|c|#end:x,service:mm,env:prod,pod_name:p1,team:blue"
+    );
+    options.constant_tags = vec![("team".into(), "red".into()), ("zone".into(), "a".into())];
+    assert_eq!(
+        encoded(&options, int(1, &[("zone", "b"), ("zone", "c")])),
+        "c:1|c|#zone:b,service:mm,env:prod,pod_name:p1,team:blue"
+    );
+    options.dialect = Dialect::Graphite;
+    assert_eq!(
+        encoded(&options, int(1, &[("m", "x")])),
+        "c;m=x;service=mm;env=prod;pod_name=p1;team=blue;zone=a:1|c"
+    );
+    assert_eq!(encoded(&options, int(1, &[])), "c;service=mm;env=prod;pod_name=p1;team=blue;zone=a:1|c");
+    options.dialect = Dialect::Dogstatsd;
     options.resource_attributes_as_tags = true;
     assert!(encoded(&options, int(1, &[])).contains("telemetry.sdk.name:x"));
 }

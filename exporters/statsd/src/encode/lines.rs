@@ -7,15 +7,15 @@ use super::tags;
 use super::{Dialect, Messages, Options};
 use muxbridge_pdata::view::Number;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
 const NANOS: u64 = 1_000_000_000;
 
 /// Writes the lines of one batch.
 pub(super) struct Lines<'o> {
     options: &'o Options,
+    /// The messages, and behind the last one what is being written.
     out: Messages,
-    /// The message that is being written.
-    line: String,
     /// Whether a message of the current point was longer than a packet.
     too_large: bool,
     merged: Merged,
@@ -24,30 +24,71 @@ pub(super) struct Lines<'o> {
 /// Numbers that are held back, so that those of one series are one line.
 #[derive(Default)]
 struct Merged {
-    index: HashMap<(Kind, String), usize>,
-    values: Vec<(Number, Kind)>,
+    /// The heads and the tails of their lines, one behind the other.
+    text: String,
+    held: Vec<Held>,
+    /// Which one it is, by the hash of its text.
+    index: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
+    random: RandomState,
+}
+
+struct Held {
+    /// Where its head, its tail and its text begin and end.
+    start: usize,
+    split: usize,
+    end: usize,
+    value: Number,
+    kind: Kind,
+}
+
+impl Merged {
+    /// Adds a value to those of its series. `start` and `split` are where its head and its tail begin.
+    fn add(&mut self, start: usize, split: usize, value: Number, kind: Kind) {
+        let next = self.held.len() as u32;
+        let hash = self.random.hash_one((&self.text[start..], kind));
+        let i = *self.index.entry(hash).or_insert(next);
+        match self.held.get_mut(i as usize) {
+            // Two texts with one hash would be two lines: as rare as it is harmless.
+            Some(held) if held.kind == kind && self.text[held.start..held.end] == self.text[start..] => {
+                held.value = if kind == Kind::Count { add(held.value, value) } else { value };
+                self.text.truncate(start);
+            }
+            _ => self.held.push(Held { start, split, end: self.text.len(), value, kind }),
+        }
+    }
+}
+
+/// Hands on what is a hash already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| hash << 8 | u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 impl<'o> Lines<'o> {
-    pub(super) fn new(options: &'o Options) -> Self {
-        Lines {
-            options,
-            out: Messages::default(),
-            line: String::new(),
-            too_large: false,
-            merged: Merged::default(),
-        }
+    /// Lines for about `items` points.
+    pub(super) fn new(options: &'o Options, items: usize) -> Self {
+        let mut out = Messages::default();
+        out.ends.reserve(items);
+        Lines { options, out, too_large: false, merged: Merged::default() }
     }
 
     pub(super) fn finish(mut self) -> Messages {
-        let mut held: Vec<(usize, String)> =
-            std::mem::take(&mut self.merged.index).into_iter().map(|((_, key), i)| (i, key)).collect();
-        held.sort_unstable();
-        let values = std::mem::take(&mut self.merged.values);
-        for ((value, kind), (_, key)) in values.into_iter().zip(held) {
-            // The head and the tail of the line, with nothing between them.
-            let (head, tail) = key.split_once('\n').unwrap_or((&key, ""));
-            self.number_line(head, tail, value, kind);
+        let merged = std::mem::take(&mut self.merged);
+        for held in &merged.held {
+            let (head, tail) = (&merged.text[held.start..held.split], &merged.text[held.split..held.end]);
+            self.number_line(head, tail, held.value, held.kind);
         }
         self.out
     }
@@ -55,21 +96,21 @@ impl<'o> Lines<'o> {
     /// Writes a number between its head and its tail. A sign makes a change of a level for every server but Datadog's,
     /// so that a negative level goes there as a zero and the change, in one message.
     fn number_line(&mut self, head: &str, tail: &str, value: Number, kind: Kind) {
-        self.line.clear();
+        let line = &mut self.out.text;
         let level = kind == Kind::Gauge;
         if level && value.as_f64() < 0.0 && self.options.dialect != Dialect::Dogstatsd {
-            self.line.push_str(head);
-            self.line.push_str("0|g");
-            self.line.push_str(tail);
-            self.line.push('\n');
+            line.push_str(head);
+            line.push_str("0|g");
+            line.push_str(tail);
+            line.push('\n');
         }
-        self.line.push_str(head);
+        line.push_str(head);
         match value {
-            Number::Int(i) => number::write_int(&mut self.line, i),
-            Number::Double(d) => number::write(&mut self.line, d),
+            Number::Int(i) => number::write_int(line, i),
+            Number::Double(d) => number::write(line, d),
         }
-        self.line.push_str(if level { "|g" } else { "|c" });
-        self.line.push_str(tail);
+        line.push_str(if level { "|g" } else { "|c" });
+        line.push_str(tail);
         self.commit();
     }
 
@@ -85,12 +126,11 @@ impl<'o> Lines<'o> {
                 open = 0;
             }
             if open == 0 {
-                self.line.clear();
-                head(&mut self.line, self.options, series);
+                head(&mut self.out.text, self.options, series);
             } else {
-                self.line.push(':');
+                self.out.text.push(':');
             }
-            number::write(&mut self.line, number::six_digits(value));
+            number::write(&mut self.out.text, number::six_digits(value));
             open += 1;
         }
         if open > 0 {
@@ -99,20 +139,23 @@ impl<'o> Lines<'o> {
     }
 
     fn end_samples(&mut self, series: &Series<'_>, weight: u64) {
-        self.line.push_str(if self.options.dialect == Dialect::Dogstatsd { "|d" } else { "|ms" });
+        let line = &mut self.out.text;
+        line.push_str(if self.options.dialect == Dialect::Dogstatsd { "|d" } else { "|ms" });
         if weight > 1 {
-            self.line.push_str("|@");
-            number::write(&mut self.line, number::rate(weight));
+            line.push_str("|@");
+            number::write(line, number::rate(weight));
         }
-        tail(&mut self.line, self.options, series, false);
+        tail(line, self.options, series, false);
         self.commit();
     }
 
+    /// Ends the message that is being written.
     fn commit(&mut self) {
         // The line feed counts.
-        if self.line.len() < self.options.max_packet {
-            self.out.push(&self.line);
+        if self.out.open() < self.options.max_packet {
+            self.out.end();
         } else {
+            self.out.discard();
             self.too_large = true;
         }
     }
@@ -120,37 +163,34 @@ impl<'o> Lines<'o> {
 
 impl Output for Lines<'_> {
     fn number(&mut self, series: &Series<'_>, value: Number, kind: Kind) {
-        let mut key = String::new();
-        head(&mut key, self.options, series);
-        key.push('\n');
-        let dated = tail(&mut key, self.options, series, true);
+        let start = self.merged.text.len();
+        head(&mut self.merged.text, self.options, series);
+        let split = self.merged.text.len();
+        let dated = tail(&mut self.merged.text, self.options, series, true);
         // A point with its own time is final for the Agent.
         if dated || !self.options.aggregate {
-            let (head, tail) = key.split_once('\n').unwrap_or((&key, ""));
-            return self.number_line(head, tail, value, kind);
+            let text = std::mem::take(&mut self.merged.text);
+            self.number_line(&text[start..split], &text[split..], value, kind);
+            self.merged.text = text;
+            return self.merged.text.truncate(start);
         }
         // The value is at most 24 bytes, its type 2; a negative level of an older server is two lines.
         let lines = if kind == Kind::Gauge && self.options.dialect != Dialect::Dogstatsd { 2 } else { 1 };
-        if (key.len() + 26) * lines >= self.options.max_packet {
+        if (self.merged.text.len() - start + 27) * lines >= self.options.max_packet {
+            self.merged.text.truncate(start);
             self.too_large = true;
             return;
         }
-        let merged = &mut self.merged;
-        let next = merged.values.len();
-        let i = *merged.index.entry((kind, key)).or_insert(next);
-        match merged.values.get_mut(i) {
-            Some((held, Kind::Count)) => *held = add(*held, value),
-            Some((held, Kind::Gauge)) => *held = value,
-            None => merged.values.push((value, kind)),
-        }
+        self.merged.add(start, split, value, kind);
     }
 
     fn distribution(&mut self, series: &Series<'_>, _totals: &Totals, buckets: &[Bucket]) {
         for bucket in buckets {
             let values = bucket.values(self.options.samples_per_bucket);
             let (weight, heavier) = (bucket.count / values, bucket.count % values);
-            self.samples(series, (0..heavier).map(|j| bucket.value(j, values)), weight + 1);
-            self.samples(series, (heavier..values).map(|j| bucket.value(j, values)), weight);
+            let mut spread = bucket.spread(values);
+            self.samples(series, spread.by_ref().take(heavier as usize), weight + 1);
+            self.samples(series, spread.take((values - heavier) as usize), weight);
         }
     }
 

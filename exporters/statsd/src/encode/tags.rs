@@ -55,7 +55,7 @@ const MAX_KEY: usize = 100;
 
 /// One tag, ready to be written.
 #[derive(Clone, Debug)]
-pub(super) struct Tag {
+struct Tag {
     text: String,
     key: usize,
 }
@@ -71,9 +71,13 @@ impl Tag {
 pub(super) struct Tags {
     constant: Vec<Tag>,
     resource: Vec<Tag>,
-    /// The tags of the current point.
-    point: Vec<Tag>,
-    /// All of them, separated as the dialect wants it.
+    /// The tags of the resource and the constant ones that it leaves, as they follow those of a point.
+    shared: String,
+    /// The first bytes of the keys in `shared`, each a bit: most keys of points begin with another one.
+    first: u128,
+    /// Where the keys of the current point stand in `text`.
+    keys: Vec<(usize, usize)>,
+    /// All tags of the current point, separated as the dialect wants it.
     pub(super) text: String,
 }
 
@@ -81,7 +85,27 @@ impl Tags {
     pub(super) fn new(options: &Options, counts: &mut Counts) -> Self {
         let constant =
             options.constant_tags.iter().filter_map(|(k, v)| tag(options.dialect, k, v, counts)).collect();
-        Tags { constant, ..Default::default() }
+        let mut tags = Tags { constant, ..Default::default() };
+        tags.share(options.dialect);
+        tags
+    }
+
+    /// The tags that are the same for all points: those of the resource, then the constant ones.
+    fn all_shared(&self) -> impl Iterator<Item = &Tag> {
+        let left = |tag: &&Tag| !self.resource.iter().any(|t| t.key() == tag.key());
+        self.resource.iter().chain(self.constant.iter().filter(left))
+    }
+
+    fn share(&mut self, dialect: Dialect) {
+        let (mut shared, mut first) = (String::new(), 0);
+        for tag in self.all_shared() {
+            if !shared.is_empty() {
+                separate(dialect, &mut shared);
+            }
+            shared.push_str(&tag.text);
+            first |= first_bit(tag.key().as_bytes());
+        }
+        (self.shared, self.first) = (shared, first);
     }
 
     pub(super) fn resource(&mut self, resource: &Resource<'_>, options: &Options, counts: &mut Counts) {
@@ -120,6 +144,7 @@ impl Tags {
                 }
             }
         }
+        self.share(options.dialect);
     }
 
     /// Renders the tags of a point: its own, then those of the resource, then the constant ones. The first of several
@@ -130,34 +155,55 @@ impl Tags {
         options: &Options,
         counts: &mut Counts,
     ) {
-        self.point.clear();
+        self.text.clear();
+        self.keys.clear();
+        let dialect = options.dialect;
+        let mut first = 0;
         for kv in attributes {
             let key = text(kv.key);
             let allowed = options.tags_allow.is_empty() || options.tags_allow.iter().any(|k| k == key);
             if !allowed || options.tags_deny.iter().any(|k| k == key) {
                 continue;
             }
-            if let Some(tag) = tag(options.dialect, key, &as_text(&kv.value), counts)
-                && !self.point.iter().any(|t| t.key() == tag.key())
-            {
-                self.point.push(tag);
+            let before = self.text.len();
+            separate(dialect, &mut self.text);
+            let start = self.text.len();
+            let written = write_tag(dialect, &mut self.text, key, &as_text(&kv.value), counts);
+            let new = written.filter(|end| !self.has(&self.text[start..*end]));
+            match new {
+                Some(end) => {
+                    first |= first_bit(&self.text.as_bytes()[start..end]);
+                    self.keys.push((start, end));
+                }
+                None => self.text.truncate(before),
             }
         }
-        self.text.clear();
-        for tag in &self.point {
-            append(options.dialect, &mut self.text, &tag.text);
+        if first & self.first == 0 {
+            if !self.shared.is_empty() {
+                append(dialect, &mut self.text, &self.shared);
+            }
+            return;
         }
-        for tag in &self.resource {
-            if !self.point.iter().any(|t| t.key() == tag.key()) {
-                append(options.dialect, &mut self.text, &tag.text);
+        let mut all = std::mem::take(&mut self.text);
+        let of_point = all.len();
+        let has = |all: &str, key: &str| self.keys.iter().any(|(from, to)| &all[*from..*to] == key);
+        for tag in self.all_shared() {
+            if !has(&all[..of_point], tag.key()) {
+                append(dialect, &mut all, &tag.text);
             }
         }
-        for tag in &self.constant {
-            if !self.point.iter().chain(&self.resource).any(|t| t.key() == tag.key()) {
-                append(options.dialect, &mut self.text, &tag.text);
-            }
-        }
+        self.text = all;
     }
+
+    /// Whether the point has a tag of this key already.
+    fn has(&self, key: &str) -> bool {
+        self.keys.iter().any(|(from, to)| &self.text[*from..*to] == key)
+    }
+}
+
+/// A bit for the first byte of a key.
+fn first_bit(key: &[u8]) -> u128 {
+    key.first().map_or(0, |byte| 1 << (byte & 0x7f))
 }
 
 /// The tags of a resource, then the constant ones, each as the dialect writes it.
@@ -165,12 +211,16 @@ pub fn resource_tags(resource: &Resource<'_>, options: &Options) -> Vec<String> 
     let mut counts = Counts::default();
     let mut tags = Tags::new(options, &mut counts);
     tags.resource(resource, options, &mut counts);
-    let constant = tags.constant.iter().filter(|tag| !tags.resource.iter().any(|t| t.key() == tag.key()));
-    tags.resource.iter().chain(constant).filter(|t| t.key() != "host").map(|t| t.text.clone()).collect()
+    tags.all_shared().filter(|t| t.key() != "host").map(|t| t.text.clone()).collect()
 }
 
 /// Appends one more rendered tag to the rendered tags of a line.
 pub(super) fn append(dialect: Dialect, tags: &mut String, tag: &str) {
+    separate(dialect, tags);
+    tags.push_str(tag);
+}
+
+fn separate(dialect: Dialect, tags: &mut String) {
     match dialect {
         Dialect::Dogstatsd | Dialect::Etsy => {
             if !tags.is_empty() {
@@ -180,7 +230,6 @@ pub(super) fn append(dialect: Dialect, tags: &mut String, tag: &str) {
         Dialect::Graphite => tags.push(';'),
         Dialect::Influx => tags.push(','),
     }
-    tags.push_str(tag);
 }
 
 /// The character between the key and the value of a tag.
@@ -193,39 +242,57 @@ pub(super) fn assign(dialect: Dialect) -> char {
 
 /// A tag with everything replaced that would break a line; `None` if nothing of the key is left.
 fn tag(dialect: Dialect, key: &str, value: &str, counts: &mut Counts) -> Option<Tag> {
-    let colon = assign(dialect) == ':';
     let mut text = String::with_capacity(key.len() + value.len() + 1);
+    let key = write_tag(dialect, &mut text, key, value, counts)?;
+    Some(Tag { text, key })
+}
+
+/// Appends a tag; where its key ends. What it wrote of a tag that is `None` is for the caller to take back.
+fn write_tag(
+    dialect: Dialect,
+    out: &mut String,
+    key: &str,
+    value: &str,
+    counts: &mut Counts,
+) -> Option<usize> {
+    let colon = assign(dialect) == ':';
+    let start = out.len();
     let trimmed = key.trim_start_matches(|c: char| !c.is_alphabetic());
     // A colon in the key would end it.
-    clean(&mut text, trimmed, MAX_KEY, false);
-    if text.is_empty() || text.starts_with(RESERVED) {
+    let key_length = clean(out, trimmed, MAX_KEY, false);
+    if key_length == 0 || out[start..].starts_with(RESERVED) {
         counts.adjusted_tags += 1;
         return None;
     }
-    let key_end = text.len();
-    let key_length = text.chars().count();
-    let mut adjusted = text != key;
-    text.push(assign(dialect));
-    clean(&mut text, value, MAX_TAG - 1 - key_length, colon);
-    while text.len() > key_end + 1 && text.ends_with(':') {
-        text.pop();
+    let key_end = out.len();
+    let mut adjusted = out[start..] != *key;
+    out.push(assign(dialect));
+    clean(out, value, MAX_TAG - 1 - key_length, colon);
+    while out.len() > key_end + 1 && out.ends_with(':') {
+        out.pop();
     }
-    adjusted |= text[key_end + 1..] != *value;
-    if text.len() == key_end + 1 {
-        text.push_str("n/a");
+    adjusted |= out[key_end + 1..] != *value;
+    if out.len() == key_end + 1 {
+        out.push_str("n/a");
         adjusted = true;
     }
     counts.adjusted_tags += u64::from(adjusted);
-    Some(Tag { text, key: key_end })
+    Some(key_end)
 }
 
-/// Appends `raw` with each run of characters that a tag cannot hold as one underscore, up to `max` characters.
-fn clean(out: &mut String, raw: &str, max: usize, colon: bool) {
+/// Appends `raw` with each run of characters that a tag cannot hold as one underscore, up to `max` characters. How many
+/// it appended.
+fn clean(out: &mut String, raw: &str, max: usize, colon: bool) -> usize {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/');
+    if raw.len() <= max && raw.bytes().all(|byte| plain(byte) || (colon && byte == b':')) {
+        out.push_str(raw);
+        return raw.len();
+    }
     let mut replaced = false;
     let mut written = 0;
     for c in raw.chars() {
         if written == max {
-            return;
+            break;
         }
         let keep = c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/') || (colon && c == ':');
         if keep || !replaced {
@@ -234,4 +301,5 @@ fn clean(out: &mut String, raw: &str, max: usize, colon: bool) {
         }
         replaced = !keep;
     }
+    written
 }
