@@ -355,6 +355,22 @@ fn a_new_process_start_time_is_a_new_start_even_if_no_counter_fell() {
 }
 
 #[test]
+fn a_series_that_first_appears_on_a_later_page_began_after_the_page_before() {
+    // So its whole first value is new, and no destination of deltas takes it for a baseline.
+    let mut scraper = scraper();
+    let mut at = |more: &str, time: u64| {
+        let page = format!("process_start_time_seconds 100\n# TYPE c counter\nc{{k=\"a\"}} 5\n{more}");
+        rows(&scraper.page(page.as_bytes(), None, time * 1_000_000_000).unwrap())
+    };
+    at("", 110);
+    at("", 120);
+    let third = at("c{k=\"b\"} 3\n", 130);
+    assert_eq!(find(&third, "c{k=a}").start, 100_000_000_000);
+    assert_eq!(find(&third, "c{k=b}").start, 120_000_000_000);
+    assert_eq!(find(&at("c{k=\"b\"} 4\n", 140), "c{k=b}").start, 120_000_000_000);
+}
+
+#[test]
 fn a_restart_is_a_new_instance_and_the_old_series_end() {
     let page = |started: u32, created: u32, value: u32| {
         format!(
