@@ -345,6 +345,42 @@ async fn e11_an_answer_that_takes_too_long_is_retried() {
     assert!(server.calls().iter().all(|c| c.header("grpc-timeout") == "50m"));
 }
 
+/// Passes connections on to `to` and counts them.
+async fn counting(to: std::net::SocketAddr) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = count.clone();
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut to = tokio::net::TcpStream::connect(to).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+            });
+        }
+    });
+    (url, count)
+}
+
+#[tokio::test]
+async fn e13_a_hundred_requests_one_after_the_other_take_one_connection() {
+    let (grpc, http) =
+        (GrpcServer::start(|_| GrpcReply::ok()).await, Server::start(|_| Reply::status(200)).await);
+    let (url, connections) = counting(grpc.addr()).await;
+    let exporter = build::<Otlp>(json!({ "endpoint": url }), &context::<Otlp>());
+    for _ in 0..100 {
+        assert_eq!(verdict(&exporter.export(&one_batch()).await), "delivered");
+    }
+    assert_eq!(connections.load(std::sync::atomic::Ordering::Relaxed), 1, "gRPC");
+    let (url, connections) = counting(http.addr()).await;
+    let exporter = build::<OtlpHttp>(json!({ "endpoint": url }), &context::<OtlpHttp>());
+    for _ in 0..100 {
+        assert_eq!(verdict(&exporter.export(&one_batch()).await), "delivered");
+    }
+    assert_eq!(connections.load(std::sync::atomic::Ordering::Relaxed), 1, "HTTP");
+}
+
 #[tokio::test]
 async fn e14_the_content_type_is_set_and_the_encoding_with_it() {
     for (compression, encoding) in [("none", ""), ("gzip", "gzip"), ("zstd", "zstd")] {
