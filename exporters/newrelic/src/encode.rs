@@ -91,6 +91,7 @@ pub(crate) mod reason {
     pub(super) const RESERVED_REMOVED: &str = "reserved_removed";
     pub(super) const RESERVED_RENAMED: &str = "reserved_renamed";
     pub(crate) const STALE: &str = "stale";
+    pub(super) const SUMMARY_TO_SUMS: &str = "summary_to_sums";
     pub(super) const START_TIME: &str = "start_time";
     pub(super) const VALUE_TRUNCATED: &str = "value_truncated";
 
@@ -108,7 +109,7 @@ pub(crate) mod reason {
 
 /// An OTLP request (protobuf) within New Relic's limits. A request that needs no change comes back as it is.
 pub fn otlp(batch: &Batch, options: &Options, counts: &mut Counts) -> Bytes {
-    limits::apply(batch, options, counts)
+    limits::apply(batch, options, true, counts)
 }
 
 /// A Trace API payload of format `newrelic`, version 1. Of a batch of another signal nothing is encoded: `[]`.

@@ -44,6 +44,8 @@ pub(crate) struct Cx {
     pub(crate) ai: bool,
     /// How many attributes an item may have.
     pub(crate) max: usize,
+    /// Whether cumulative sums can stand for a summary.
+    pub(crate) cumulative: bool,
 }
 
 impl Cx {
@@ -52,7 +54,7 @@ impl Cx {
             Signal::Metrics => POINT_ATTRIBUTES.min(METRIC_ROW_ATTRIBUTES.saturating_sub(resource + scope)),
             Signal::Traces | Signal::Logs => ITEM_ATTRIBUTES,
         };
-        Cx { signal, ai: options.ai_monitoring, max }
+        Cx { signal, ai: options.ai_monitoring, max, cumulative: false }
     }
 
     pub(crate) fn rules<'a>(&self, metrics: Metrics<'a>) -> Rules<'a> {
@@ -123,9 +125,10 @@ impl Added {
     }
 }
 
-pub(super) fn apply(batch: &Batch, options: &Options, counts: &mut Counts) -> Bytes {
+/// `cumulative` says whether what reads the result knows cumulative sums.
+pub(super) fn apply(batch: &Batch, options: &Options, cumulative: bool, counts: &mut Counts) -> Bytes {
     let Some(known) = known_to_fit(batch, options) else { return batch.otlp().clone() };
-    let mut rewriting = Rewriting { signal: batch.signal(), options, known, counts };
+    let mut rewriting = Rewriting { signal: batch.signal(), options, cumulative, known, counts };
     // Room for what is added to the resource, and for an older name in every fourth item.
     let mut w = Writer::with_capacity(batch.otlp().len() + batch.items() * 12 + 256);
     for f in Fields::new(batch.otlp()) {
@@ -171,6 +174,7 @@ fn known_to_fit(batch: &Batch, options: &Options) -> Option<usize> {
 struct Rewriting<'c> {
     signal: Signal,
     options: &'c Options,
+    cumulative: bool,
     /// How many of the items to come have been checked and need no change.
     known: usize,
     counts: &'c mut Counts,
@@ -204,7 +208,10 @@ impl Rewriting<'_> {
         let items = ScopeItems::read(raw);
         let rules = scope_rules(self.signal, items);
         let fitted = attributes::fit(items.scope.attributes(), None, &rules, self.counts);
-        let cx = Cx::new(self.signal, self.options, resource, fitted.list.len());
+        let cx = Cx {
+            cumulative: self.cumulative,
+            ..Cx::new(self.signal, self.options, resource, fitted.list.len())
+        };
         if !items.scope.raw().is_empty() {
             w.message(field::scope_items::SCOPE, |w| {
                 use field::scope::{ATTRIBUTES, DROPPED_ATTRIBUTES_COUNT};

@@ -93,7 +93,7 @@ pub(crate) fn split_events(batch: &Batch) -> [Option<Batch>; 2] {
 pub fn log_api(batch: &Batch, options: &Options, counts: &mut Counts) -> Vec<u8> {
     let mut out = vec![b'['];
     if batch.signal() == Signal::Logs {
-        let fitted = limits::apply(batch, options, counts);
+        let fitted = limits::apply(batch, options, false, counts);
         for items in view::resources(&fitted) {
             let mut records = items.scopes().flat_map(|s| s.logs().map(move |log| (s.scope, log))).peekable();
             if records.peek().is_none() {
@@ -158,7 +158,7 @@ fn push_ids(fields: &mut Fields<'_>, record: &LogRecord<'_>) {
 pub fn event_api(batch: &Batch, options: &Options, counts: &mut Counts) -> Vec<u8> {
     let mut out = vec![b'['];
     if batch.signal() == Signal::Logs {
-        let fitted = limits::apply(batch, options, counts);
+        let fitted = limits::apply(batch, options, false, counts);
         for items in view::resources(&fitted) {
             for (scope, record) in items.scopes().flat_map(|s| s.logs().map(move |log| (s.scope, log))) {
                 write_event(&mut out, items, scope, &record, counts);

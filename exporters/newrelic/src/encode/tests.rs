@@ -81,15 +81,18 @@ fn attributes(list: Vec<KeyValue>) -> (Vec<KeyValue>, Vec<(&'static str, u64)>) 
 
 /// What becomes of one metric below a resource with these attributes.
 fn limited_metric(resource: Vec<KeyValue>, metric: Metric) -> (oracle::ExportMetricsServiceRequest, Counts) {
+    let mut counts = Counts::default();
+    let out = otlp(&batch_of_metric(resource, metric), &PLAIN, &mut counts);
+    (oracle::decode_metrics(&out), counts)
+}
+
+fn batch_of_metric(resource: Vec<KeyValue>, metric: Metric) -> Batch {
     use oracle::metrics::v1::{ResourceMetrics, ScopeMetrics};
     let resource = Some(oracle::resource::v1::Resource { attributes: resource, ..Default::default() });
     let scope_metrics = vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }];
     let resource_metrics = vec![ResourceMetrics { resource, scope_metrics, ..ResourceMetrics::default() }];
     let request = oracle::ExportMetricsServiceRequest { resource_metrics };
-    let batch = muxbridge_testkit::batch(Signal::Metrics, request.encode_to_vec().into());
-    let mut counts = Counts::default();
-    let out = otlp(&batch, &PLAIN, &mut counts);
-    (oracle::decode_metrics(&out), counts)
+    muxbridge_testkit::batch(Signal::Metrics, request.encode_to_vec().into())
 }
 
 /// What becomes of one log record.

@@ -1,5 +1,7 @@
 //! Metrics within the limits: kinds and points that New Relic refuses, names, windows, attributes.
 
+mod summary;
+
 use super::attributes::{self, Metrics, metric_name};
 use super::items::{short, write_short};
 use super::{Cx, rewrite};
@@ -33,6 +35,12 @@ pub(super) fn fits(raw: &[u8], cx: &Cx) -> bool {
 /// Writes the metric with the points that New Relic can store, or leaves it out.
 pub(super) fn fit(w: &mut Writer, raw: &[u8], cx: &Cx, counts: &mut Counts) {
     let view = Metric::read(raw);
+    if let Some(MetricData::Summary { points }) = view.data
+        && cx.cumulative
+        && !view.name.is_empty()
+    {
+        return summary::write(w, &view, points, cx, counts);
+    }
     if let Some(reason) = refused(&view) {
         counts.drop(reason, view.point_count() as u64);
         return;

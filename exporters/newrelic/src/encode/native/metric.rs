@@ -17,7 +17,7 @@ use muxbridge_pdata::view::{
 pub fn metric_api(batch: &Batch, options: &Options, counts: &mut Counts) -> Vec<u8> {
     let mut out = vec![b'['];
     if batch.signal() == Signal::Metrics {
-        let fitted = limits::apply(batch, options, counts);
+        let fitted = limits::apply(batch, options, false, counts);
         for items in view::resources(&fitted) {
             let start = out.len();
             open_block(&mut out, items, "metrics", counts);

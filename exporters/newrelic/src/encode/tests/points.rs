@@ -2,6 +2,7 @@
 
 use super::*;
 use muxbridge_testkit::oracle::metrics::v1::metric::Data;
+use muxbridge_testkit::oracle::metrics::v1::summary_data_point::ValueAtQuantile;
 use muxbridge_testkit::oracle::metrics::v1::{
     Gauge, Histogram, HistogramDataPoint, NumberDataPoint, Sum, Summary, SummaryDataPoint, number_data_point,
 };
@@ -56,7 +57,7 @@ fn attributes_named_like_a_column_or_the_metric_are_renamed() {
 fn what_new_relic_refuses_is_dropped_and_counted() {
     let summary = Summary { data_points: vec![SummaryDataPoint::default(); 2] };
     for (metric, reason, n) in [
-        (metric(Data::Summary(summary)), "summary", 2),
+        (metric(Data::Summary(summary)), "no_time", 2),
         (sum(1, false, vec![point(1.0, vec![])]), "delta_non_monotonic", 1),
         (sum(0, true, vec![point(1.0, vec![])]), "no_temporality", 1),
         (sum(1, true, vec![point(f64::NAN, vec![])]), "not_finite", 1),
@@ -69,6 +70,47 @@ fn what_new_relic_refuses_is_dropped_and_counted() {
         assert_eq!(metrics(out), [], "{reason}");
         assert_eq!(dropped(&counts), [(reason, n)]);
     }
+}
+
+#[test]
+fn a_summary_becomes_two_sums_and_a_gauge_over_otlp_and_is_left_out_of_the_metric_api() {
+    let quantile = |quantile, value| ValueAtQuantile { quantile, value };
+    let point = SummaryDataPoint {
+        attributes: vec![text("route", "chat"), text("timestamp", "1")],
+        start_time_unix_nano: T0 - 60_000_000_000,
+        time_unix_nano: T0,
+        count: 7,
+        sum: 1.5,
+        quantile_values: vec![quantile(0.5, 0.2), quantile(0.99, 0.4), quantile(1.0, f64::NAN)],
+        ..SummaryDataPoint::default()
+    };
+    let gone = SummaryDataPoint { flags: 1, ..point.clone() };
+    let summary = metric(Data::Summary(Summary { data_points: vec![point, gone] }));
+    let (out, counts) = limited_metric(vec![], summary.clone());
+    let [count, sum, gauge] = metrics(out).try_into().unwrap();
+    let names = [&count, &sum, &gauge].map(|m| m.name.clone());
+    assert_eq!(names, [format!("{NAME}_count"), format!("{NAME}_sum"), NAME.to_owned()]);
+    for (metric, value) in
+        [(count, number_data_point::Value::AsInt(7)), (sum, number_data_point::Value::AsDouble(1.5))]
+    {
+        let Some(Data::Sum(sum)) = metric.data else { panic!() };
+        assert_eq!((sum.aggregation_temporality, sum.is_monotonic), (2, true));
+        let [point] = sum.data_points.try_into().unwrap();
+        assert_eq!((point.value, point.start_time_unix_nano), (Some(value), T0 - 60_000_000_000));
+        assert_eq!(point.attributes, [text("route", "chat"), text("mm.timestamp", "1")]);
+    }
+    let Some(Data::Gauge(gauge)) = gauge.data else { panic!() };
+    let of = |p: &NumberDataPoint| (p.attributes[2].clone(), p.value);
+    let expected = [("0.5", 0.2), ("0.99", 0.4)];
+    let expected = expected.map(|(q, v)| (text("quantile", q), Some(number_data_point::Value::AsDouble(v))));
+    assert_eq!(gauge.data_points.iter().map(of).collect::<Vec<_>>(), expected);
+    assert_eq!(dropped(&counts), [("no_value", 1)]);
+    assert_eq!(counts.adjusted().collect::<Vec<_>>(), [("reserved_renamed", 1), ("summary_to_sums", 1)]);
+    // The Metric API knows nothing that is cumulative.
+    let mut counts = Counts::default();
+    let batch = batch_of_metric(vec![], summary);
+    assert_eq!(crate::encode::metric_api(&batch, &PLAIN, &mut counts), b"[]");
+    assert_eq!(dropped(&counts), [("summary", 2)]);
 }
 
 #[test]
