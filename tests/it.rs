@@ -14,6 +14,7 @@ mod it {
     mod examples;
     mod malformed;
     mod newrelic_command;
+    mod newrelic_pipeline;
     mod own_spans;
     mod program;
     mod prometheus_page;

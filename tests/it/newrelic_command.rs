@@ -116,7 +116,7 @@ async fn with_a_user_key_the_dashboard_the_policy_and_each_condition_are_created
     let text = said(&output.stdout);
     assert!(text.starts_with("policy 77: ModelMuxer\ncondition 5: ModelMuxer: failed requests\n"), "{text}");
     let requests = server.requests();
-    assert_eq!((requests.len(), text.lines().count()), (6, 6));
+    assert_eq!((requests.len(), text.lines().count()), (7, 7));
     for (index, request) in requests.iter().enumerate() {
         assert_eq!((request.method.as_str(), request.header("api-key")), ("POST", KEY));
         assert_eq!(request.header("content-type"), "application/json");
@@ -126,7 +126,7 @@ async fn with_a_user_key_the_dashboard_the_policy_and_each_condition_are_created
     }
     let output = post(KEY, server.url(), &["dashboard", "--account", "1234567"]).await;
     assert_eq!(said(&output.stdout), "dashboard Mxyz: ModelMuxer\n", "{output:?}");
-    assert_eq!(server.requests().len(), 7);
+    assert_eq!(server.requests().len(), 8);
 }
 
 #[tokio::test]
@@ -163,7 +163,7 @@ async fn after_a_failure_half_way_it_says_what_is_there() {
     .await;
     let output = post(KEY, server.url(), &["alerts", "--account", "1"]).await;
     assert_eq!(said(&output.stdout).lines().count(), 2, "a policy and a condition");
-    assert!(said(&output.stderr).contains("1 of 5 conditions are in policy 77"), "{output:?}");
+    assert!(said(&output.stderr).contains("1 of 6 conditions are in policy 77"), "{output:?}");
 }
 
 /// The queries of the dashboard and the alerts, as they are printed.
