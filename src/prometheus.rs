@@ -16,7 +16,6 @@ use assemble::{Metric, Metrics, Point, Shape, start_nanos};
 use bytes::Bytes;
 use muxbridge_pdata::Writer;
 pub use page::{PageError, PageLimits};
-use std::collections::HashSet;
 use workers::{KnownMetric, KnownSeries, Worker, WorkerIndex};
 
 /// What is scraped.
@@ -213,19 +212,19 @@ fn live_points(
         known.series.clear();
     }
     otlp::metric(w, metric, |w| {
-        let mut seen: HashSet<&[u8]> = HashSet::with_capacity(metric.points.len());
         for point in &metric.points {
-            if !seen.insert(&point.attributes) {
+            // One look-up for a known series: it also says whether the series was on this page before.
+            let mut before = known.series.get_mut(&point.attributes);
+            if before.as_ref().is_some_and(|series| series.page == now.page) {
                 stats.duplicates += 1;
                 continue;
             }
             let time = point.time.unwrap_or(now.time);
-            let before = known.series.get(&point.attributes).copied();
-            let start = start_of(point, shape, before, now, last_time);
+            let start = start_of(point, shape, before.as_deref().copied(), now, last_time);
             let progress = point.value.progress();
             let state = KnownSeries { start, progress, page: now.page };
-            match known.series.get_mut(&point.attributes) {
-                Some(series) => *series = state,
+            match &mut before {
+                Some(series) => **series = state,
                 None => drop(known.series.insert(point.attributes.clone(), state)),
             }
             otlp::point(w, shape, point, start.min(time), time);

@@ -5,6 +5,7 @@
 //! process lives, and two processes never create the same series in the same nanosecond.
 
 use super::assemble::{Metrics, Shape};
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -35,8 +36,8 @@ pub(super) struct Worker {
 #[derive(Debug)]
 pub(super) struct KnownMetric {
     pub(super) shape: Shape,
-    /// By their encoded attributes.
-    pub(super) series: HashMap<Vec<u8>, KnownSeries>,
+    /// By their encoded attributes. The standard hash, which is slow on long keys, was a quarter of reading a page.
+    pub(super) series: HashMap<Vec<u8>, KnownSeries, RandomState>,
 }
 
 /// What is remembered of a series from page to page.

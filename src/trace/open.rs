@@ -213,3 +213,53 @@ fn is_valid(slots: &[Open], ticket: Ticket, due: Instant) -> bool {
 fn crowded(open: usize) -> usize {
     2 * open + 64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOLD: Duration = Duration::from_secs(120);
+
+    #[test]
+    fn queues_stay_as_small_as_the_open_traces_whatever_left_before_and_changed_its_mind() {
+        let start = Instant::now();
+        let mut traces = Traces::default();
+        // The oldest one stays, and with it everything behind it in its queue.
+        let oldest = traces.open(0, start, start + HOLD);
+        let oldest = Ticket { age: 0, slot: oldest };
+        traces.wait(oldest, Wait::Idle, start + HOLD / 2);
+        for n in 1..10_000 {
+            let now = start + Duration::from_millis(n);
+            let slot = traces.open(u128::from(n), now, now + HOLD);
+            let ticket = Ticket { age: n, slot };
+            traces.wait(ticket, Wait::Idle, now + HOLD / 2);
+            traces.wait(ticket, Wait::Quiet, now + HOLD / 3);
+            assert!(traces.close(ticket).is_some() && traces.close(ticket).is_none());
+            let queues = [traces.by_age.len(), traces.waiting[0].len(), traces.waiting[1].len()];
+            assert!(queues.into_iter().all(|n| n <= 80), "{queues:?}");
+        }
+        assert_eq!((traces.count(), traces.oldest()), (1, Some(oldest)));
+        assert!(traces.slots.len() <= 2);
+    }
+
+    #[test]
+    fn traces_are_due_by_their_last_wait_and_then_by_age() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut traces = Traces::default();
+        let tickets: Vec<_> =
+            (0..4u64).map(|age| Ticket { age, slot: traces.open(age.into(), start, start + HOLD) }).collect();
+        traces.wait(tickets[2], Wait::Quiet, at(1));
+        traces.wait(tickets[1], Wait::Quiet, at(1));
+        traces.wait(tickets[0], Wait::Quiet, at(1));
+        traces.wait(tickets[0], Wait::Idle, at(10));
+        assert!(traces.due(start, HOLD).is_empty());
+        assert_eq!(traces.due(at(1), HOLD), [(at(1), tickets[1]), (at(1), tickets[2])]);
+        traces.close(tickets[1]);
+        traces.close(tickets[2]);
+        assert_eq!(traces.due(at(10), HOLD), [(at(10), tickets[0])]);
+        traces.close(tickets[0]);
+        assert_eq!(traces.due(at(119), HOLD), []);
+        assert_eq!(traces.due(at(120), HOLD), [(start + HOLD, tickets[3])]);
+    }
+}
