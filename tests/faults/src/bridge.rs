@@ -217,6 +217,27 @@ impl Bridge {
         }
     }
 
+    /// Waits until SIGSTOP has reached every thread: calls into the kernel end first.
+    pub(crate) async fn stopped(&self) -> Result<(), String> {
+        let began = Instant::now();
+        let tasks = format!("/proc/{}/task", self.child.id());
+        loop {
+            let entries = std::fs::read_dir(&tasks).map_err(|e| format!("{tasks}: {e}"))?;
+            let state = |entry: std::fs::DirEntry| {
+                std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default()
+            };
+            // The name is in brackets and may hold anything; the state follows.
+            if entries.flatten().map(state).all(|s| s.rsplit(") ").next().is_some_and(|s| s.starts_with('T')))
+            {
+                return Ok(());
+            }
+            if began.elapsed() > PATIENCE {
+                return Err("it does not stop".to_owned());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// SIGKILL: nothing in the process gets to run any more. An error if it had ended before.
     pub(crate) fn kill(mut self) -> Result<(), String> {
         self.alive()?;

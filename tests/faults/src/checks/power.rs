@@ -3,7 +3,7 @@
 
 use super::kills::{BOTH, Destinations};
 use super::{Context, Outcome, Ran};
-use crate::bridge::{PATIENCE, Setup, have};
+use crate::bridge::{Bridge, PATIENCE, Setup, have};
 use crate::load::{Load, Shape};
 use crate::oracle::{Oracle, Verdict};
 use crate::place::Holder;
@@ -22,7 +22,7 @@ fn run(command: &mut Command) -> Result<(), String> {
 }
 
 fn mount(image: &Path, disk: &Path) -> Result<Holder, String> {
-    Holder::new(&format!("mount -t ext4 -o loop '{}' '{}'", image.display(), disk.display()))
+    Holder::new(&format!("mount -t ext4 -o loop,commit=600 '{}' '{}'", image.display(), disk.display()))
 }
 
 /// An empty file system, or what is missing for one.
@@ -33,6 +33,21 @@ fn format(image: &Path) -> Result<(), String> {
     let file = File::create(image).map_err(|e| e.to_string())?;
     file.set_len(BYTES).map_err(|e| e.to_string())?;
     run(Command::new("mkfs.ext4").args(["-q", "-F", "-E", "lazy_itable_init=0"]).arg(image))
+}
+
+/// Copies the disk of a bridge that was told to stop, once nothing is written any more: syncs that were under way end
+/// first, and a copy during which the disk changed is of no moment, so it is made again.
+async fn snapshot(bridge: &Bridge, image: &Path, next: &Path) -> Result<(), String> {
+    let changed = || std::fs::metadata(image).and_then(|m| m.modified()).map_err(|e| e.to_string());
+    bridge.stopped().await?;
+    for _ in 0..20 {
+        let before = changed()?;
+        run(Command::new("cp").arg("--sparse=always").arg(image).arg(next))?;
+        if changed()? == before {
+            return Ok(());
+        }
+    }
+    Err("the disk changes although its only user is stopped".to_owned())
 }
 
 /// Cuts the power this often, under load, and delivers the rest in the end.
@@ -61,7 +76,7 @@ async fn cuts(
         tokio::time::sleep(Duration::from_millis(random.u64(1..300))).await;
         bridge.alive()?;
         bridge.signal(Signal::STOP);
-        run(Command::new("cp").arg("--sparse=always").arg(&image).arg(&next))?;
+        snapshot(&bridge, &image, &next).await?;
         bridge.kill()?;
         drop(holder);
         std::fs::rename(&next, &image).map_err(|e| e.to_string())?;
