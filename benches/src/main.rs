@@ -110,13 +110,18 @@ async fn measure(arguments: &Arguments) -> Result<(), BoxError> {
     let templates = Templates::new();
     let (spans, points) = (templates.get(Kind::ModelMuxer)?, templates.get(Kind::Metrics)?);
     let prost = || [yardstick::prost_micros(spans, false), yardstick::prost_micros(points, true)];
+    let mut failed = false;
     let mut results = Results { prost: prost(), ..Results::default() };
     run::head(results.prost)?;
     if wanted("proxy") {
         run::proxy(arguments, &templates, &mut results).await?;
     }
     for scenario in scenario::ALL.iter().filter(|s| wanted(s.name)) {
-        run::scenario(arguments, scenario, &templates, &mut results).await?;
+        // The others are worth knowing all the same.
+        if let Err(error) = run::scenario(arguments, scenario, &templates, &mut results).await {
+            println(&format!("{error}"))?;
+            failed = true;
+        }
     }
     if wanted("single") {
         single::measure(&arguments.program, &templates, &mut results).await?;
@@ -134,7 +139,12 @@ async fn measure(arguments: &Arguments) -> Result<(), BoxError> {
         });
         std::fs::write(path, format!("{all:#}\n"))?;
     }
-    Ok(())
+    if failed { Err("not every scenario could be measured".into()) } else { Ok(()) }
+}
+
+fn println(line: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    writeln!(std::io::stdout(), "{line}")
 }
 
 /// Fills in `page` and `dogstatsd`, measured without the program.
