@@ -44,7 +44,7 @@ const LIMITS: &[(&str, Figure, f64)] = &[
     ("newrelic-zstd, of P", OfProst("newrelic-zstd"), 0.85),
     ("three, of P", OfProst("three"), 1.6),
     ("metrics-pass, of P", OfProst("metrics-pass"), 0.35),
-    ("delta and DogStatsD lines, ns a point", Single("dogstatsd"), 120.0),
+    ("validation, delta, DogStatsD lines, ns/pt", Single("dogstatsd"), 120.0),
     ("fsync, of memory, 64 in flight", Cpu("fsync-64", "memory-64"), 1.6),
     ("one in flight, p99 in ms", P99("one-in-flight"), 1.0),
     ("pass, peak MiB", Peak("pass"), 32.0),
