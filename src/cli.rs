@@ -70,6 +70,8 @@ pub(crate) mod exit {
     pub(crate) const UNAVAILABLE: u8 = 69;
     /// Output cannot be written.
     pub(crate) const IO: u8 = 74;
+    /// Stopped by a second signal.
+    pub(crate) const CUT_SHORT: u8 = 75;
     /// The configuration is wrong.
     pub(crate) const CONFIG: u8 = 78;
 }

@@ -4,6 +4,7 @@
 //! once, each with its path, the value and what to write instead.
 
 pub(crate) mod environment;
+mod fingerprint;
 mod service;
 mod substitute;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use muxbridge_core::{ErasedExporter, ErasedProcessor, ErasedReceiver, Signal};
 use serde_json::{Map, Value};
 pub(crate) use service::{AdminSettings, BatchProcessor, Durability, LogFormat, Service};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 /// A checked configuration: everything in it can be built.
 pub(crate) struct Config {
@@ -24,6 +26,10 @@ pub(crate) struct Config {
     pub(crate) exporters: BTreeMap<String, ExporterConfig>,
     pub(crate) pipelines: Vec<PipelineConfig>,
     pub(crate) service: Service,
+    /// What was written for each component, by its path, to tell what a reload changes. Only comparable in one process.
+    pub(crate) fingerprints: BTreeMap<String, u64>,
+    /// Files that it refers to as `${file:...}`.
+    pub(crate) files: Vec<PathBuf>,
     /// What is odd but no error, for example a component that no pipeline uses.
     pub(crate) warnings: Vec<String>,
 }
@@ -68,8 +74,8 @@ pub(crate) fn load(
             return Err(problems);
         }
     };
-    substitute::substitute(&mut tree, variables, &mut problems);
-    from_tree(tree, registry, problems)
+    let files = substitute::substitute(&mut tree, variables, &mut problems);
+    from_tree(tree, registry, problems).map(|config| Config { files, ..config })
 }
 
 /// Checks a whole configuration that is already a tree.
@@ -83,6 +89,7 @@ pub(crate) fn from_tree(
             .add("", "the file is empty or not a map; it needs receivers, exporters and service.pipelines");
         return Err(problems);
     };
+    let fingerprints = fingerprint::of(&root);
     let mut section = |key: &str, problems: &mut Problems| match root.remove(key) {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(map)) => map,
@@ -117,7 +124,9 @@ pub(crate) fn from_tree(
     loader.unused(&pipelines, &known);
     loader.signals(&mut problems, &pipelines, &exporters);
     if problems.is_empty() {
-        Ok(Config { receivers, processors, exporters, pipelines, service, warnings: loader.warnings })
+        let warnings = loader.warnings;
+        let files = Vec::new();
+        Ok(Config { receivers, processors, exporters, pipelines, service, fingerprints, files, warnings })
     } else {
         Err(problems)
     }

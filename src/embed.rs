@@ -84,7 +84,7 @@ impl Bridge {
         // On a thread of its own: the caller may be inside a runtime, which must not be blocked by another one.
         let ended = std::thread::Builder::new().name("muxbridge-shutdown".to_owned()).spawn(move || {
             match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime.block_on(running.shutdown(std::future::pending())),
+                Ok(runtime) => drop(runtime.block_on(running.shutdown(std::future::pending()))),
                 Err(error) => tracing::error!(%error, "cannot shut down in order"),
             }
         });

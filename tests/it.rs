@@ -19,6 +19,7 @@ mod it {
     mod program;
     mod prometheus_page;
     mod prometheus_roundtrip;
+    mod reload;
     mod scrape;
     mod security;
     mod structure;

@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments, registry: &Registry) -> Result<(), Fail
 
     let mut outcome = Ok(());
     let (shown, ended) = (&summary, &mut outcome);
-    run::bridge(config, |admin| async move {
+    run::bridge(config, None, |admin| async move {
         // The bridge is built by now, so that the receiver has its port.
         let port = intake.address().map_or(0, |address| address.port());
         introduce(port, admin, &chosen);

@@ -1,47 +1,54 @@
 //! `muxbridge run`: from a configuration to a running bridge, and back to nothing after a signal.
 
+mod reload;
+mod signals;
+
 use super::{ConfigArgument, Failure, exit, say, variables};
 use crate::config::{Config, Service, environment};
 use crate::pipeline::graph::Graph;
 use crate::pipeline::journal::place::{Choice, writable};
 use crate::pipeline::tap::Tap;
 use crate::registry::Registry;
-use crate::telemetry::admin::{self, Admin};
+use crate::telemetry::admin::{self, Admin, Status};
 use crate::telemetry::logs::LogSettings;
 use crate::telemetry::spans::Spans;
 use muxbridge_core::config::Problems;
 use muxbridge_core::{BuildError, Clock, Counters, Stop, names};
+use reload::{Reloader, Source};
+use signals::Signals;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     config: ConfigArgument,
+    /// Reload the file when it changes, not only at SIGHUP.
+    #[arg(long, requires = "config")]
+    watch: bool,
 }
 
 pub(crate) fn run(arguments: Arguments, registry: &Registry) -> Result<(), Failure> {
-    let (config, chosen) = match &arguments.config.config {
-        Some(path) => (super::load(path, registry)?, Vec::new()),
-        None => {
-            let found = environment::configuration(&variables);
-            let config = crate::config::from_tree(found.tree, registry, Problems::new())
-                .map_err(|problems| super::failure("the configuration from the environment", problems))?;
-            (config, found.chosen)
-        }
-    };
-    if !chosen.is_empty() {
-        say("no configuration file; this is what the environment says:");
-        chosen.iter().for_each(|line| say(&format!("  {line}")));
+    let nothing = |_| std::future::pending();
+    if let Some(file) = &arguments.config.config {
+        let config = super::load(file, registry)?;
+        return bridge(config, Some(Source { file, registry, watch: arguments.watch }), nothing);
     }
-    bridge(config, |_| std::future::pending())
+    let found = environment::configuration(&variables);
+    let config = crate::config::from_tree(found.tree, registry, Problems::new())
+        .map_err(|problems| super::failure("the configuration from the environment", problems))?;
+    if !found.chosen.is_empty() {
+        say("no configuration file; this is what the environment says:");
+        found.chosen.iter().for_each(|line| say(&format!("  {line}")));
+    }
+    bridge(config, None, nothing)
 }
 
-/// Runs a checked configuration until SIGTERM or SIGINT, or until what runs beside it ends. `beside` is given the
-/// address of the admin port.
+/// Runs a checked configuration until SIGTERM or SIGINT, or until what runs beside it ends; SIGHUP reloads the file, if
+/// there is one. `beside` is given the address of the admin port.
 pub(super) fn bridge<F: Future<Output = ()>>(
     config: Config,
+    source: Option<Source<'_>>,
     beside: impl FnOnce(Option<SocketAddr>) -> F,
 ) -> Result<(), Failure> {
     let unavailable = |e: BuildError| Failure::new(exit::UNAVAILABLE, e);
@@ -58,23 +65,22 @@ pub(super) fn bridge<F: Future<Output = ()>>(
     let tap = shown.then(|| Arc::new(Tap::new(&counters, &clock)));
     let choice = durability(&config.service, &counters)?;
     let place = choice.place.as_ref();
+    let status = Arc::new(Status::default());
+    let reloader = source.map(|source| Reloader::new(source, &config, &counters, &status));
     let graph = Graph::build(config, &counters, &clock, tap.as_ref(), place).map_err(unavailable)?;
     let admin = listener.map(|listener| {
-        if let Ok(address) = listener.local_addr() {
+        if let Some(address) = address {
             tracing::info!(%address, "admin port: /health /ready /metrics");
         }
         let pages = tap.as_ref().map(|tap| tap.pages().clone());
-        Admin::new(listener, &settings, counters.clone(), clock, pages, graph.health(), stopping.clone())
+        Admin::new(listener, &settings, counters.clone(), clock, pages, status.clone(), stopping.clone())
     });
     let main = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Failure::new(exit::UNAVAILABLE, e))?;
-    main.block_on(async {
-        let mut terminate =
-            signal(SignalKind::terminate()).map_err(|e| Failure::new(exit::UNAVAILABLE, e))?;
-        let mut interrupt =
-            signal(SignalKind::interrupt()).map_err(|e| Failure::new(exit::UNAVAILABLE, e))?;
+    let hurried = main.block_on(async {
+        let mut signals = Signals::new(reloader.is_some())?;
         let serve = async move {
             match admin {
                 Some(admin) => admin.serve().await,
@@ -83,21 +89,21 @@ pub(super) fn bridge<F: Future<Output = ()>>(
         };
         // On the main thread and not on a worker: it must answer while the workers drain.
         tokio::spawn(serve);
-        let running = graph.start().map_err(unavailable)?;
+        let mut running = graph.start().map_err(unavailable)?;
+        status.set_exporters(running.health());
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "running");
+        let beside = beside(address);
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = beside(address) => {}
+            () = signals.reload_until_end(&mut running, reloader) => {}
+            () = beside => {}
         }
         tracing::info!("stopping: delivering what is queued");
         stopping.stop();
-        let hurry = async {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        };
-        running.shutdown(hurry).await;
-        Ok(())
+        Ok(running.shutdown(signals.end()).await)
     })?;
+    if hurried {
+        return Err(Failure::new(exit::CUT_SHORT, "stopped before all was delivered, at a second signal"));
+    }
     if let Some(spans) = spans {
         spans.shutdown();
     }

@@ -9,14 +9,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// `service`, without its pipelines.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Service {
     /// Health, readiness and metrics over HTTP.
     pub(crate) admin: AdminSettings,
     /// Threads that receive and translate, each with listeners of its own. Default 0: one for each core.
     pub(crate) workers: usize,
-    /// How long to deliver what is queued after SIGTERM. Default 10s.
+    /// How long to deliver what is queued after SIGTERM, or for a destination that a reload removes. Default 10s.
     pub(crate) shutdown_timeout: GoDuration,
     /// What an acknowledgement means. Default: `fsync` where there is a data directory, else `memory`.
     pub(crate) durability: Option<Durability>,
@@ -25,6 +25,9 @@ pub(crate) struct Service {
     pub(crate) data_dir: Option<PathBuf>,
     /// How much the data directory may hold, and for how long.
     pub(crate) storage: Storage,
+    /// Whether a change of the configuration file, or of a file that it refers to, reloads it as SIGHUP does. Default
+    /// false.
+    pub(crate) watch_config: bool,
     /// Our own logs and spans.
     pub(crate) telemetry: Telemetry,
 }
@@ -42,7 +45,7 @@ pub(crate) enum Durability {
 }
 
 /// `service.storage`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Storage {
     /// Mebibytes in the data directory, shared evenly by its logs (one for each signal, one for open traces). Default
@@ -53,11 +56,15 @@ pub(crate) struct Storage {
     /// Mebibytes of what destinations refused for good, kept as OTLP/JSON lines in the directory `dead-letters` of the data
     /// directory; the oldest go first. Default 64; 0: it is not kept.
     pub(crate) dead_letter_mib: u64,
+    /// Exporters that were removed from the configuration while something waited for them on the disk, and whose data is
+    /// now given up: it is counted as dropped. Default none: it stays until they are back or it expires.
+    pub(crate) forget: Vec<String>,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Storage { max_size_mib: 10_240, max_age: GoDuration::from_secs(0), dead_letter_mib: 64 }
+        let max_age = GoDuration::from_secs(0);
+        Storage { max_size_mib: 10_240, max_age, dead_letter_mib: 64, forget: Vec::new() }
     }
 }
 
@@ -70,13 +77,14 @@ impl Default for Service {
             durability: None,
             data_dir: None,
             storage: Storage::default(),
+            watch_config: false,
             telemetry: Telemetry::default(),
         }
     }
 }
 
 /// `service.admin`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AdminSettings {
     /// Whether to listen at all. Default true, or what ENABLE_METRICS says.
@@ -98,7 +106,7 @@ impl Default for AdminSettings {
 }
 
 /// `service.telemetry`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Telemetry {
     /// Our own log.
@@ -108,7 +116,7 @@ pub(crate) struct Telemetry {
 }
 
 /// `service.telemetry.logs`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Logs {
     /// error, warn, info, debug or trace, or a filter such as `info,muxbridge=debug`. Default LOG_LEVEL, or info.
@@ -131,7 +139,7 @@ pub(crate) enum LogFormat {
 }
 
 /// `service.telemetry.traces`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Traces {
     /// An OTLP/gRPC endpoint for the bridge's own spans, for example http://127.0.0.1:5317. Not one of its own
@@ -148,6 +156,23 @@ impl Default for Traces {
 }
 
 impl Service {
+    /// The settings of `other` that a reload does not change: they wait for the next start.
+    pub(crate) fn fixed(&self, other: &Service) -> Vec<&'static str> {
+        [
+            ("admin", self.admin == other.admin),
+            ("workers", self.workers == other.workers),
+            ("durability", self.durability == other.durability),
+            ("data_dir", self.data_dir == other.data_dir),
+            ("storage.max_size_mib", self.storage.max_size_mib == other.storage.max_size_mib),
+            ("storage.max_age", self.storage.max_age == other.storage.max_age),
+            ("storage.dead_letter_mib", self.storage.dead_letter_mib == other.storage.dead_letter_mib),
+            ("telemetry", self.telemetry == other.telemetry),
+        ]
+        .into_iter()
+        .filter_map(|(name, same)| (!same).then_some(name))
+        .collect()
+    }
+
     /// The bridge's own spans must not come back to it: each would make the next one.
     pub(crate) fn check_own_spans(&self, receivers: &Map<String, Value>, problems: &mut Problems) {
         let Some(endpoint) = &self.telemetry.traces.endpoint else { return };

@@ -306,3 +306,28 @@ fn a1_mutated_configurations_never_panic_and_every_problem_has_a_text() {
     }
     assert!(right > 0 && wrong > count / 10, "{right} right, {wrong} wrong");
 }
+
+#[test]
+fn a_secret_comes_from_a_file_without_its_line_break_and_the_file_is_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("key");
+    let yaml = with_exporter(&format!(
+        "otlphttp: {{endpoint: 'http://h', headers: {{a: 'x ${{file:{}}}'}}}}",
+        path.display()
+    ));
+    let missing = load_with(&yaml, &[]).err().unwrap();
+    assert!(missing[0].starts_with("exporters.otlphttp.headers.a: ${file:/"), "{missing:?}");
+    let mut prints = Vec::new();
+    for secret in ["one\n", "one\r\n", "two"] {
+        std::fs::write(&path, secret).unwrap();
+        let config = load_with(&yaml, &[]).unwrap();
+        assert_eq!(config.files, std::slice::from_ref(&path));
+        prints.push(config.fingerprints["exporters.otlphttp"]);
+    }
+    assert_eq!(prints[0], prints[1], "only the end of the line differs");
+    assert_ne!(prints[1], prints[2], "a changed secret is a changed exporter");
+    std::fs::write(&path, "x".repeat(70_000)).unwrap();
+    assert!(load_with(&yaml, &[]).err().unwrap()[0].contains("65536 bytes"));
+    let relative = with_exporter("otlphttp: {endpoint: 'http://h', headers: {a: '${file:key}'}}");
+    assert!(load_with(&relative, &[]).err().unwrap()[0].contains("not an absolute path"));
+}

@@ -67,6 +67,12 @@ impl Circuit {
         self.lock().open_until.is_some()
     }
 
+    /// The destination was given another configuration: what is known of it does not count any more.
+    pub(crate) fn close(&self) {
+        *self.lock() = State::default();
+        self.changed.notify_waiters();
+    }
+
     /// How often sending has failed since it last worked.
     pub(crate) fn failures(&self) -> u32 {
         self.lock().failures

@@ -1,13 +1,15 @@
 //! Takes batches from a lane to the exporter: splitting, retry with backoff, counting.
 
 use super::circuit::Permit;
-use super::lane::{Lane, Taken};
+use super::lane::{Lane, Taken, join};
 use super::settings::RetryOnFailure;
 use muxbridge_core::{Batch, Delivered, DynExporter, ExportError, Stop};
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -40,6 +42,24 @@ impl Health {
     }
 }
 
+/// Never sent on: the receiver knows that all deliveries have ended when all senders are gone.
+pub(crate) type Alive = mpsc::Sender<Infallible>;
+
+/// How long a request that is under way may go on when its exporter is replaced. Cut off, it may be delivered twice.
+const LAST_REQUEST: Duration = Duration::from_secs(5);
+
+/// What became of a batch.
+enum Fate {
+    /// It is delivered or dropped, and counted.
+    Done,
+    /// It is too large: these are its parts.
+    Split(Vec<Batch>),
+    /// The program stops.
+    Abandoned,
+    /// The exporter is replaced.
+    Returned(Batch),
+}
+
 /// One consumer of one lane.
 pub(crate) struct Delivery {
     pub(crate) id: String,
@@ -49,24 +69,48 @@ pub(crate) struct Delivery {
     pub(crate) health: Arc<Health>,
     /// On when the time to drain is over: what is not delivered by then is dropped and counted.
     pub(crate) abandon: Stop,
+    /// On when another exporter takes the place of this one: what is not delivered goes back to the lane for it.
+    pub(crate) retire: Stop,
+    /// Tells that it has ended, by being dropped.
+    pub(crate) alive: Alive,
     /// The seed of the jitter.
     pub(crate) seed: u64,
 }
 
 impl Delivery {
-    /// Delivers until the lane is closed and empty.
+    /// Delivers until the lane is closed and empty, or another exporter takes over.
     pub(crate) async fn run(self) {
+        self.work().await;
+        drop(self.alive);
+    }
+
+    async fn work(&self) {
         let mut random = fastrand::Rng::with_seed(self.seed);
-        while let Some(Taken { batch, claim }) = self.lane.pop().await {
+        loop {
+            let taken = tokio::select! {
+                biased;
+                () = self.retire.wait() => break,
+                taken = self.lane.pop() => taken,
+            };
+            let Some(Taken { batch, claim }) = taken else { return };
             let mut parts: VecDeque<Batch> = self.fit(&batch).into();
             let mut whole = true;
             while let Some(part) = parts.pop_front() {
                 let items = part.items() as u64;
                 match self.deliver(part, &mut random).await {
-                    Some(smaller) => smaller.into_iter().rev().for_each(|part| parts.push_front(part)),
-                    None => {
+                    Fate::Done => {}
+                    Fate::Split(smaller) => smaller.into_iter().rev().for_each(|part| parts.push_front(part)),
+                    Fate::Abandoned => {
                         whole = false;
                         self.lane.leave(items);
+                    }
+                    Fate::Returned(part) => {
+                        parts.push_front(part);
+                        if let Some(batch) = join(parts.into()) {
+                            self.lane.give_back(Taken { batch, claim: claim.clone() });
+                        }
+                        self.lane.wake();
+                        return;
                     }
                 }
             }
@@ -74,12 +118,15 @@ impl Delivery {
                 self.lane.finish(claim);
             }
         }
+        // It may have been woken for something that another one must take now.
+        self.lane.wake();
     }
 
     /// Splits a batch to what the destination takes.
     fn fit(&self, batch: &Batch) -> Vec<Batch> {
-        let needs = &self.lane.needs;
-        let items = needs.max_request_items.unwrap_or(usize::MAX).min(self.lane.settings.batch.max_size);
+        let needs = self.lane.needs();
+        let most = self.lane.settings().batch.max_size;
+        let items = needs.max_request_items.unwrap_or(usize::MAX).min(most);
         let bytes = needs.max_request_bytes.unwrap_or(usize::MAX);
         if batch.items() <= items && batch.otlp().len() <= bytes {
             return vec![batch.clone()];
@@ -87,8 +134,8 @@ impl Delivery {
         split(batch, items, bytes)
     }
 
-    /// Sends one batch until it is delivered or dropped; the parts of it if it is too large, `None` if it was abandoned.
-    async fn deliver(&self, batch: Batch, random: &mut fastrand::Rng) -> Option<Vec<Batch>> {
+    /// Sends one batch until it is delivered or dropped, as long as it may.
+    async fn deliver(&self, batch: Batch, random: &mut fastrand::Rng) -> Fate {
         let counts = &self.lane.counts;
         let items = batch.items() as u64;
         let began = Instant::now();
@@ -96,21 +143,22 @@ impl Delivery {
         loop {
             let attempted = tokio::select! {
                 attempted = self.attempt(&batch, attempt) => attempted,
-                () = self.stopped() => return None,
+                () = self.stopped() => return Fate::Abandoned,
             };
+            let Some(attempted) = attempted else { return Fate::Returned(batch) };
             let (permit, result) = attempted;
             let (after, error) = match result {
                 Ok(delivered) => {
                     permit.answered();
                     self.health.ok(&self.id);
                     self.delivered(items, delivered);
-                    return Some(Vec::new());
+                    return Fate::Done;
                 }
                 Err(ExportError::Retryable { after, source }) => (after, source.to_string()),
                 Err(ExportError::TooLarge { source }) => {
                     permit.answered();
                     if items > 1 {
-                        return Some(split(&batch, batch.items().div_ceil(2), usize::MAX));
+                        return Fate::Split(split(&batch, batch.items().div_ceil(2), usize::MAX));
                     }
                     return self.refused("too_large", &batch, source.to_string()).await;
                 }
@@ -134,14 +182,22 @@ impl Delivery {
             counts.retries.add(1);
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
-                () = self.stopped() => return None,
+                () = self.stopped() => return Fate::Abandoned,
+                () = self.retire.wait() => return Fate::Returned(batch),
             }
         }
     }
 
-    /// Waits for the circuit and sends once, under a span of our own.
-    async fn attempt(&self, batch: &Batch, attempt: u32) -> (Permit<'_>, Result<Delivered, ExportError>) {
-        let permit = self.lane.circuit.enter().await;
+    /// Waits for the circuit and sends once, under a span of our own. `None` if it may not any more.
+    async fn attempt(
+        &self,
+        batch: &Batch,
+        attempt: u32,
+    ) -> Option<(Permit<'_>, Result<Delivered, ExportError>)> {
+        let permit = tokio::select! {
+            permit = self.lane.circuit.enter() => permit,
+            () = self.retire.wait() => return None,
+        };
         let span = tracing::info_span!(
             "export",
             otel.kind = "client",
@@ -153,7 +209,14 @@ impl Delivery {
             outcome = tracing::field::Empty,
             otel.status_code = tracing::field::Empty,
         );
-        let result = self.exporter.export_dyn(batch).instrument(span.clone()).await;
+        let late = async {
+            self.retire.wait().await;
+            tokio::time::sleep(LAST_REQUEST).await;
+        };
+        let result = tokio::select! {
+            result = self.exporter.export_dyn(batch).instrument(span.clone()) => result,
+            () = late => return None,
+        };
         let outcome = match &result {
             Ok(_) => "sent",
             Err(ExportError::Retryable { .. }) => "retryable",
@@ -164,7 +227,7 @@ impl Delivery {
         if result.is_err() {
             span.record("otel.status_code", "ERROR");
         }
-        (permit, result)
+        Some((permit, result))
     }
 
     /// Counts what the destination took, and what it or the exporter left out.
@@ -189,7 +252,7 @@ impl Delivery {
     }
 
     /// The destination will never take it: an operator may want to see why, and to send it again.
-    async fn refused(&self, reason: &'static str, batch: &Batch, error: String) -> Option<Vec<Batch>> {
+    async fn refused(&self, reason: &'static str, batch: &Batch, error: String) -> Fate {
         if let Some(dead) = self.lane.dead_letters() {
             let (id, batch, error) = (self.id.clone(), batch.clone(), error.clone());
             // It is synced, and the runtime has other work to do.
@@ -198,7 +261,7 @@ impl Delivery {
         self.gave_up(reason, batch.items() as u64, &error)
     }
 
-    fn gave_up(&self, reason: &str, items: u64, error: &str) -> Option<Vec<Batch>> {
+    fn gave_up(&self, reason: &str, items: u64, error: &str) -> Fate {
         tracing::warn!(
             exporter = self.id,
             signal = self.lane.signal.as_str(),
@@ -208,7 +271,7 @@ impl Delivery {
             "dropped"
         );
         self.lane.counts.drop_queued(reason, items);
-        Some(Vec::new())
+        Fate::Done
     }
 
     /// Exponential, varied at random, and never shorter than what the destination asked for.

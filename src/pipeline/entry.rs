@@ -8,7 +8,7 @@ use super::room::PATIENCE;
 use super::tap::Tap;
 use muxbridge_core::{Batch, BoxFuture, Consumer, Holding, Processor, Refused, Signal};
 use muxbridge_seglog::Position;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -17,7 +17,8 @@ pub(crate) struct Chain {
     pub(crate) id: String,
     pub(crate) signal: Signal,
     pub(crate) receivers: Vec<String>,
-    pub(crate) processors: Mutex<Vec<Box<dyn Processor>>>,
+    /// Shared with the chain that takes its place if a reload leaves the processors as they are.
+    pub(crate) processors: Arc<Mutex<Vec<Box<dyn Processor>>>>,
     pub(crate) destinations: Vec<Arc<Destination>>,
     /// Shows metrics on the admin port, if it is to.
     pub(crate) tap: Option<Arc<Tap>>,
@@ -121,6 +122,12 @@ impl Chain {
         }
     }
 
+    /// Whether nothing is held back, and nothing waits to be stored.
+    pub(crate) fn is_idle(&self) -> bool {
+        let processors = self.processors.lock().unwrap_or_else(PoisonError::into_inner);
+        holding(&processors).is_none() && self.durable.as_ref().is_none_or(|d| d.ledger.is_empty())
+    }
+
     fn each(&self, now: Instant, call: impl Fn(&mut dyn Processor, &mut dyn FnMut(Batch))) -> Appends {
         let mut appends = Vec::new();
         let mut out = |batch: Batch| match &self.durable {
@@ -169,34 +176,54 @@ pub(crate) fn process(
     }
 }
 
-/// The pipelines that one receiver feeds.
+/// The pipelines that one receiver feeds. A reload can change them while the receiver runs.
 pub(crate) struct Entry {
-    pub(crate) chains: Vec<Arc<Chain>>,
+    chains: RwLock<Arc<[Arc<Chain>]>>,
+}
+
+impl Entry {
+    pub(crate) fn new(chains: impl IntoIterator<Item = Arc<Chain>>) -> Self {
+        Entry { chains: RwLock::new(chains.into_iter().collect()) }
+    }
+
+    /// The pipelines now.
+    pub(crate) fn chains(&self) -> Arc<[Arc<Chain>]> {
+        self.chains.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Other pipelines from the next batch on.
+    pub(crate) fn set(&self, chains: impl IntoIterator<Item = Arc<Chain>>) {
+        *self.chains.write().unwrap_or_else(PoisonError::into_inner) = chains.into_iter().collect();
+    }
+}
+
+fn takers(chains: &[Arc<Chain>], signal: Signal) -> impl Iterator<Item = &Arc<Chain>> + Clone {
+    chains.iter().filter(move |chain| chain.signal == signal)
 }
 
 /// What a receiver is told when there is no room.
 const BUSY: Refused = Refused::Busy { retry_after: Duration::from_secs(5) };
 
 impl Entry {
-    fn takers(&self, signal: Signal) -> impl Iterator<Item = &Arc<Chain>> + Clone {
-        self.chains.iter().filter(move |c| c.signal == signal)
-    }
-
     /// What must be stored before the batch may be acknowledged.
     fn take(&self, batch: &Batch) -> Result<Appends, Refused> {
-        let mut takers = self.takers(batch.signal());
+        let chains = self.chains();
+        let mut takers = takers(&chains, batch.signal());
         if takers.clone().all(|chain| chain.is_full()) || takers.any(|chain| chain.is_stuck()) {
             // One destination that is down must not stop the others, so that only a bridge with no room at all
             // refuses; a destination without room counts what it misses.
             return Err(BUSY);
         }
         let now = tokio::time::Instant::now().into_std();
-        Ok(self.takers(batch.signal()).flat_map(|chain| chain.process(batch.clone(), now)).collect())
+        Ok(self::takers(&chains, batch.signal())
+            .flat_map(|chain| chain.process(batch.clone(), now))
+            .collect())
     }
 
     async fn take_when_there_is_room(&self, batch: Batch) -> Result<(), Refused> {
         let until = tokio::time::Instant::now() + PATIENCE;
-        for lane in self.takers(batch.signal()).flat_map(|chain| chain.lanes()) {
+        let chains = self.chains();
+        for lane in takers(&chains, batch.signal()).flat_map(|chain| chain.lanes()) {
             lane.wait_for_room(until).await;
         }
         if stored(self.take(&batch)?).await { Ok(()) } else { Err(BUSY) }
@@ -205,7 +232,8 @@ impl Entry {
 
 impl Consumer for Entry {
     fn consume(&self, batch: Batch) -> BoxFuture<'_, Result<(), Refused>> {
-        let mut takers = self.takers(batch.signal());
+        let chains = self.chains();
+        let mut takers = takers(&chains, batch.signal());
         if takers.clone().next().is_none() {
             return Box::pin(std::future::ready(Err(Refused::NotConfigured)));
         }

@@ -9,15 +9,15 @@ mod replay;
 use super::dead::DeadLetters;
 use super::lane::Lane;
 use super::sums::SumsFile;
-use super::tail::is_second;
+use super::tail::{SUMS, Tail};
 use ledger::Ledger;
 use muxbridge_core::{BuildError, Counter, Counters, Signal, names};
-use muxbridge_seglog::{Append, Durability, Error, Log, Options, Position, Start, vfs::Vfs};
+use muxbridge_seglog::{Append, CursorStatus, Durability, Error, Log, Options, Position, Start, vfs::Vfs};
 use place::Place;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard, Weak};
 use std::time::{Duration, SystemTime};
 
 /// The directory of dead letters in a data directory.
@@ -57,8 +57,11 @@ pub(crate) struct Stored {
 pub(crate) struct Outbound {
     pub(crate) stored: Stored,
     /// Everyone with a cursor. Weak, because each of them has the log.
-    lanes: OnceLock<Vec<Weak<Lane>>>,
+    lanes: RwLock<Lanes>,
 }
+
+/// A list that is replaced as a whole.
+type Lanes = Arc<[Weak<Lane>]>;
 
 impl Stored {
     fn open(
@@ -109,17 +112,12 @@ impl Stored {
 }
 
 impl Journal {
-    /// Opens the intake log and one log for each of `signals`.
+    /// Opens the intake log and one log for each signal: a reload can add one.
     ///
     /// # Errors
     /// A directory that cannot be used or that another process has.
-    pub(crate) fn open(
-        vfs: &Arc<dyn Vfs>,
-        place: &Place,
-        signals: &[Signal],
-        counters: &Counters,
-    ) -> Result<Self, BuildError> {
-        let share = place.max_bytes / (signals.len() as u64 + 1);
+    pub(crate) fn open(vfs: &Arc<dyn Vfs>, place: &Place, counters: &Counters) -> Result<Self, BuildError> {
+        let share = place.max_bytes / (Signal::ALL.len() as u64 + 1);
         let open = |name: &str, label| {
             Stored::open(Arc::clone(vfs), &place.directory.join(name), label, place, share, counters)
         };
@@ -129,9 +127,9 @@ impl Journal {
             .cursor(REPLAY, Start::Oldest)
             .map_err(|e| BuildError::new(format!("the data directory: {e}")))?;
         let mut outbound = BTreeMap::new();
-        for signal in signals {
+        for signal in Signal::ALL {
             let stored = open(&format!("outbound/{signal}"), signal.as_str())?;
-            outbound.insert(*signal, Arc::new(Outbound { stored, lanes: OnceLock::new() }));
+            outbound.insert(signal, Arc::new(Outbound { stored, lanes: RwLock::default() }));
         }
         Ok(Journal {
             outbound,
@@ -157,6 +155,25 @@ impl Journal {
     /// There can be no directory for them.
     pub(crate) fn sums_file(&self, id: &str) -> Result<SumsFile, Error> {
         SumsFile::open(&self.vfs, &self.directory.join("sums"), id)
+    }
+
+    /// Gives a lane a cursor in the log of its signal, or the one that an earlier one of this id had; it counts and takes
+    /// what stands there and what is appended from now on.
+    ///
+    /// # Errors
+    /// The cursor or the sums cannot be stored.
+    pub(crate) fn join(
+        &self,
+        lane: &Arc<Lane>,
+        id: &str,
+        pipelines: BTreeSet<String>,
+    ) -> Result<(), BuildError> {
+        let Some(outbound) = self.outbound.get(&lane.signal) else { return Ok(()) };
+        let mut lanes = outbound.settled();
+        let tail = Tail::new(outbound, id, pipelines)?;
+        lane.follow(id, tail, self).map_err(|e| BuildError::new(e.to_string()))?;
+        *lanes = lanes.iter().cloned().chain([Arc::downgrade(lane)]).collect();
+        Ok(())
     }
 
     pub(crate) fn outbound(&self, signal: Signal) -> Option<&Arc<Outbound>> {
@@ -190,30 +207,55 @@ impl Journal {
 }
 
 impl Outbound {
-    /// Everyone with a cursor in this log, once, before anything is appended. Other cursors are of destinations that the
-    /// configuration does not name any more: they are removed.
-    pub(crate) fn set_lanes(&self, lanes: &[Arc<Lane>]) {
-        for status in self.stored.log.cursors() {
-            if lanes.iter().any(|lane| lane.cursors().contains(&status.name)) {
-                continue;
-            }
-            let (cursor, items) = (&status.name, status.backlog_items);
-            match self.stored.log.remove_cursor(cursor) {
-                Ok(()) if is_second(cursor) => {}
-                Ok(()) => tracing::warn!(
-                    cursor,
-                    signal = self.stored.name,
-                    items,
-                    "no destination of this name any more, what waited for it is gone"
-                ),
-                Err(error) => tracing::warn!(cursor, %error, "cannot remove"),
-            }
-        }
-        let _ = self.lanes.set(lanes.iter().map(Arc::downgrade).collect());
+    /// The destination has left the configuration: what is appended from now on is not for it.
+    pub(crate) fn leave(&self, lane: &Arc<Lane>) {
+        let mut lanes = self.settled();
+        *lanes = lanes.iter().filter(|l| !std::ptr::eq(l.as_ptr(), Arc::as_ptr(lane))).cloned().collect();
+        lane.take_no_more();
     }
 
-    fn lanes(&self) -> impl Iterator<Item = Arc<Lane>> {
-        self.lanes.get().into_iter().flatten().filter_map(Weak::upgrade)
+    /// Removes a cursor, and the one that keeps records for its sums.
+    pub(crate) fn remove(&self, cursor: &str) {
+        self.remove_sums(cursor);
+        if let Err(error) = self.stored.log.remove_cursor(cursor) {
+            tracing::warn!(cursor, %error, "cannot remove");
+        }
+    }
+
+    /// Removes the cursor that keeps records for the sums of a destination, if there is one.
+    pub(crate) fn remove_sums(&self, id: &str) {
+        let cursor = format!("{SUMS}{id}");
+        if self.stored.log.cursors().iter().any(|status| status.name == cursor)
+            && let Err(error) = self.stored.log.remove_cursor(&cursor)
+        {
+            tracing::warn!(cursor, %error, "cannot remove");
+        }
+    }
+
+    /// Destinations that have something in this log and are none of `known`: they have left the configuration. What is
+    /// left of one that has nothing is removed.
+    pub(crate) fn others(self: &Arc<Self>, known: &dyn Fn(&str) -> bool) -> Vec<CursorStatus> {
+        let mut others = Vec::new();
+        for status in self.stored.log.cursors() {
+            match status.name.strip_prefix(SUMS) {
+                Some(id) if self.stored.log.cursors().iter().all(|other| other.name != id) => {
+                    self.remove_sums(id);
+                }
+                None if known(&status.name) => {}
+                None if status.backlog_records == 0 => self.remove(&status.name),
+                None => others.push(status),
+                Some(_) => {}
+            }
+        }
+        others
+    }
+
+    /// The list while nothing is under way, so that every append is counted for all whose cursors will come to it, and for
+    /// no other.
+    fn settled(&self) -> RwLockWriteGuard<'_, Lanes> {
+        let lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        self.stored.log.sync();
+        lanes
     }
 
     /// Appends one batch, counted as queued for every destination of this log until `done` is told otherwise. Returns the
@@ -224,30 +266,39 @@ impl Outbound {
         done: impl FnOnce(Result<Position, Error>) + Send + 'static,
     ) -> Result<(), Error> {
         let items = u64::from(append.items);
+        let list = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        let lanes = Arc::clone(&list);
         // Before it can be read, so that no destination counts it as sent first.
-        self.lanes().for_each(|lane| lane.expect(items));
-        let ticket = self.stored.log.append(append).inspect_err(|error| self.undo(items, error))?;
+        each(&lanes).for_each(|lane| lane.expect(items));
+        let appended = self.stored.log.append(append);
+        drop(list);
+        let ticket = appended.inspect_err(|error| self.undo(&lanes, items, error))?;
         let outbound = Arc::clone(self);
         ticket.on_done(move |outcome| {
             match &outcome {
-                Ok(_) => outbound.lanes().for_each(|lane| lane.wake()),
-                Err(error) => outbound.undo(items, error),
+                Ok(_) => each(&lanes).for_each(|lane| lane.wake()),
+                Err(error) => outbound.undo(&lanes, items, error),
             }
             done(outcome.map(|receipt| receipt.end));
         });
         Ok(())
     }
 
-    fn undo(&self, items: u64, error: &Error) {
+    fn undo(&self, lanes: &Lanes, items: u64, error: &Error) {
         self.stored.failed(error);
-        self.lanes().for_each(|lane| lane.unexpect(items));
+        each(lanes).for_each(|lane| lane.unexpect(items));
     }
 
     /// Counts a batch that can never be stored.
     pub(crate) fn lose(&self, reason: &str, items: u64) {
-        for lane in self.lanes() {
+        let lanes = Arc::clone(&self.lanes.read().unwrap_or_else(PoisonError::into_inner));
+        for lane in each(&lanes) {
             lane.expect(items);
             lane.counts.drop_queued(reason, items);
         }
     }
+}
+
+fn each(lanes: &Lanes) -> impl Iterator<Item = Arc<Lane>> {
+    lanes.iter().filter_map(Weak::upgrade)
 }

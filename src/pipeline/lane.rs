@@ -1,5 +1,6 @@
 //! The queue of one signal of one destination: bounded in memory, or a place in a log on the disk.
 
+mod change;
 mod counts;
 
 use super::circuit::Circuit;
@@ -44,8 +45,6 @@ impl Destination {
 /// Where batches of one signal wait for one destination.
 pub(crate) struct Lane {
     pub(crate) signal: Signal,
-    pub(crate) needs: Needs,
-    pub(crate) settings: SendingQueue,
     pub(crate) counts: LaneCounts,
     /// One destination may limit one signal and take another, so that each lane has its own.
     pub(crate) circuit: Circuit,
@@ -76,6 +75,11 @@ struct Waiting {
 }
 
 struct State {
+    /// What a reload can change.
+    needs: Needs,
+    settings: SendingQueue,
+    /// Requests that were taken and not delivered when their exporter was replaced: the next to be taken.
+    returned: VecDeque<Taken>,
     /// In memory everything; of a log what has been read ahead, no more than makes one request.
     waiting: VecDeque<Waiting>,
     /// Where the rest is, if it is in a log.
@@ -99,17 +103,17 @@ impl Lane {
         counters: &Counters,
         delta: Option<DeltaState>,
     ) -> Self {
-        let delta =
-            delta.filter(|_| signal == Signal::Metrics && needs.temporality == TemporalityNeed::Delta);
+        let delta = delta.filter(|_| wants_delta(signal, needs));
         Lane {
             signal,
-            needs,
-            settings,
             counts: LaneCounts::new(counters, id, signal),
             circuit: Circuit::default(),
             leaving: Stop::new(),
             room: Room::default(),
             state: Mutex::new(State {
+                needs,
+                settings,
+                returned: VecDeque::new(),
                 waiting: VecDeque::new(),
                 tail: None,
                 items: 0,
@@ -135,6 +139,8 @@ impl Lane {
             let mut opened = journal.sums_file(id)?;
             sums.resume(&mut opened, &mut tail)?;
             file = Some(opened);
+        } else {
+            tail.forget_sums();
         }
         *self.sums_file() = file;
         if let Some(dead) = journal.dead_letters() {
@@ -148,12 +154,6 @@ impl Lane {
     /// Where to keep what the destination refused for good.
     pub(crate) fn dead_letters(&self) -> Option<Arc<DeadLetters>> {
         self.dead.get().cloned()
-    }
-
-    /// The names of its cursors.
-    pub(crate) fn cursors(&self) -> Vec<String> {
-        let own = self.lock().tail.iter().map(|tail| tail.cursor().to_owned()).collect::<Vec<_>>();
-        own.into_iter().chain(self.sums_file().iter().map(SumsFile::cursor)).collect()
     }
 
     /// Items that are about to be stored for it.
@@ -192,6 +192,11 @@ impl Lane {
             state.give_up_old(&self.counts);
             let State { tail: Some(tail), sums, .. } = &mut *state else { return };
             let expired = tail.notice_expired(&self.counts);
+            if tail.is_finished() {
+                // Its cursors would keep the log from being emptied.
+                state.tail.take().into_iter().for_each(Tail::remove);
+                return;
+            }
             let Some(sums) = sums else { return };
             sums.settle(tail.first());
             let Some(frozen) = sums.due(tail.done(), last || expired) else { return };
@@ -223,6 +228,21 @@ impl Lane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What its destination requires of requests.
+    pub(crate) fn needs(&self) -> Needs {
+        self.lock().needs
+    }
+
+    /// How it is set up.
+    pub(crate) fn settings(&self) -> SendingQueue {
+        self.lock().settings.clone()
+    }
+
+    /// Whether it is in a log.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.lock().tail.is_some()
+    }
+
     /// Whether another batch would find no room.
     pub(crate) fn is_full(&self) -> bool {
         let state = self.lock();
@@ -234,13 +254,13 @@ impl Lane {
 
     /// Whether what waits in memory takes at least this part of the room: 1 is all of it, 4 a quarter.
     fn is_beyond(&self, state: &State, part: usize) -> bool {
-        let size = match self.settings.sizer {
+        let size = match state.settings.sizer {
             Sizer::Requests => state.waiting.len(),
             Sizer::Items => state.items,
             Sizer::Bytes => state.bytes,
         };
-        size >= self.settings.queue_size.div_ceil(part)
-            || state.bytes >= (self.settings.max_size_mib << 20).div_ceil(part)
+        size >= state.settings.queue_size.div_ceil(part)
+            || state.bytes >= (state.settings.max_size_mib << 20).div_ceil(part)
     }
 
     /// Whether a sender is to wait before it hands over more: the queue in memory fills up although the destination
@@ -250,7 +270,7 @@ impl Lane {
         // Less than makes one request is not under way: it waits for more, not for the destination.
         let crowded = state.tail.is_none()
             && !state.closed
-            && state.items >= self.settings.batch.min_size
+            && state.items >= state.settings.batch.min_size
             && self.is_beyond(&state, room::PART);
         drop(state);
         self.room.is_worth_waiting(crowded, &self.circuit)
@@ -296,6 +316,11 @@ impl Lane {
         loop {
             let wait = {
                 let mut state = self.lock();
+                if let Some(taken) = state.returned.pop_front() {
+                    // For the next consumer, which may find more.
+                    self.changed.notify_one();
+                    return Some(taken);
+                }
                 let unreadable = self.fill(&mut state);
                 let oldest = state.waiting.front().map(|waiting| waiting.since);
                 match oldest {
@@ -307,9 +332,9 @@ impl Lane {
                     }
                     None => None,
                     Some(since) => {
-                        let due = since + self.settings.batch.flush_timeout.0;
+                        let due = since + state.settings.batch.flush_timeout.0;
                         let now = tokio::time::Instant::now().into_std();
-                        if state.closed || state.items >= self.settings.batch.min_size || now >= due {
+                        if state.closed || state.items >= state.settings.batch.min_size || now >= due {
                             let taken = self.take(&mut state);
                             if !state.waiting.is_empty() || state.tail.as_ref().is_some_and(Tail::has_more) {
                                 self.changed.notify_one();
@@ -336,12 +361,14 @@ impl Lane {
 
     /// Reads ahead what makes one request. Says whether the log cannot be read.
     fn fill(&self, state: &mut State) -> bool {
-        let State { waiting, tail: Some(tail), items, bytes, abandoned, .. } = state else { return false };
+        let State { waiting, tail: Some(tail), items, bytes, abandoned, settings, .. } = state else {
+            return false;
+        };
         if *abandoned {
             return false;
         }
         let now = tokio::time::Instant::now().into_std();
-        while *items < self.settings.batch.max_size && *bytes < READ_AHEAD {
+        while *items < settings.batch.max_size && *bytes < READ_AHEAD {
             match tail.next(&self.counts) {
                 Ok(Some(next)) => {
                     *items += next.batch.items();
@@ -363,11 +390,11 @@ impl Lane {
         let first = state.waiting.front().map_or(0, |waiting| waiting.next.number);
         let (mut claim, mut accepted) = (first..first, 0);
         let (mut items, mut bytes) = (0, 0);
-        let max_bytes = self.needs.max_request_bytes.unwrap_or(usize::MAX);
+        let max_bytes = state.needs.max_request_bytes.unwrap_or(usize::MAX);
         while let Some(Waiting { next, .. }) = state.waiting.front() {
             let (more, larger) = (next.batch.items(), next.batch.otlp().len());
-            let enough = items >= self.settings.batch.min_size && bytes + larger > JOINED;
-            let over = enough || items + more > self.settings.batch.max_size || bytes + larger > max_bytes;
+            let enough = items >= state.settings.batch.min_size && bytes + larger > JOINED;
+            let over = enough || items + more > state.settings.batch.max_size || bytes + larger > max_bytes;
             if over && !group.is_empty() {
                 break;
             }
@@ -414,12 +441,17 @@ impl Lane {
     pub(crate) fn abandon(&self) -> u64 {
         let mut state = self.lock();
         state.abandoned = true;
-        let items = if state.tail.is_some() { 0 } else { state.items as u64 };
+        let returned: usize = state.returned.drain(..).map(|taken| taken.batch.items()).sum();
+        let items = if state.tail.is_some() { 0 } else { (state.items + returned) as u64 };
         state.waiting.clear();
         state.items = 0;
         state.bytes = 0;
         items
     }
+}
+
+fn wants_delta(signal: Signal, needs: Needs) -> bool {
+    signal == Signal::Metrics && needs.temporality == TemporalityNeed::Delta
 }
 
 impl State {
@@ -447,7 +479,8 @@ impl State {
     }
 }
 
-fn join(mut group: Vec<Batch>) -> Option<Batch> {
+/// One request of all of them.
+pub(crate) fn join(mut group: Vec<Batch>) -> Option<Batch> {
     if group.len() <= 1 {
         return group.pop();
     }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// `sending_queue`: what waits for a destination.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SendingQueue {
     /// Always true: a destination without a queue would hold back the others.
@@ -36,7 +36,7 @@ pub(crate) enum Sizer {
 }
 
 /// `sending_queue.batch`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct BatchSettings {
     /// How long a batch smaller than `min_size` waits for more. Default 200ms.

@@ -34,6 +34,10 @@ pub(crate) struct Tail {
     cursor: String,
     /// The pipelines that the destination belongs to; records of others are passed over.
     pipelines: BTreeSet<String>,
+    /// Those that it also belonged to up to a place.
+    before: VecDeque<(Position, BTreeSet<String>)>,
+    /// What stands here and later is not for this destination: it has left the configuration.
+    limit: Option<Position>,
     reader: Reader,
     /// After the last record read, or counted as lost.
     read: Position,
@@ -59,6 +63,8 @@ impl Tail {
             outbound: Arc::clone(outbound),
             cursor: cursor.to_owned(),
             pipelines,
+            before: VecDeque::new(),
+            limit: None,
             reader,
             read: at,
             open: VecDeque::new(),
@@ -73,7 +79,50 @@ impl Tail {
 
     /// Items that have not been read.
     pub(crate) fn unread_items(&self) -> u64 {
-        self.outbound.stored.log.end().items.saturating_sub(self.read.items)
+        self.end().items.saturating_sub(self.read.items)
+    }
+
+    /// Where it ends for this destination.
+    pub(crate) fn end(&self) -> Position {
+        self.limit.unwrap_or_else(|| self.outbound.stored.log.end())
+    }
+
+    /// Nothing that stands at a place or later is for this destination.
+    pub(crate) fn limit(&mut self, end: Position) {
+        self.limit = Some(end);
+    }
+
+    /// Whether everything up to the limit is done.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.limit.is_some_and(|limit| self.done.lsn >= limit.lsn)
+    }
+
+    /// Nobody makes deltas of what is here any more.
+    pub(crate) fn forget_sums(&self) {
+        self.outbound.remove_sums(&self.cursor);
+    }
+
+    /// Gives up the place: what only it needed is deleted.
+    pub(crate) fn remove(self) {
+        self.outbound.remove(&self.cursor);
+    }
+
+    /// The pipelines that the destination belongs to from now on; with `both` those before as well.
+    pub(crate) fn set_pipelines(&mut self, pipelines: &BTreeSet<String>, both: bool) {
+        if both {
+            self.pipelines.extend(pipelines.iter().cloned());
+        } else if self.pipelines != *pipelines {
+            let before = std::mem::replace(&mut self.pipelines, pipelines.clone());
+            self.before.push_back((self.outbound.stored.log.end(), before));
+        }
+    }
+
+    /// Whether a record of this pipeline that stands here is for this destination.
+    fn takes(&mut self, pipeline: &str, at: Position) -> bool {
+        while self.before.front().is_some_and(|(end, _)| at.lsn >= end.lsn) {
+            self.before.pop_front();
+        }
+        self.before.front().map_or(&self.pipelines, |(_, pipelines)| pipelines).contains(pipeline)
     }
 
     /// Whether the log has little room left because of what this destination has not had yet.
@@ -92,7 +141,7 @@ impl Tail {
 
     /// Whether there is more to read.
     pub(crate) fn has_more(&self) -> bool {
-        self.outbound.stored.log.end().lsn > self.read.lsn
+        self.end().lsn > self.read.lsn
     }
 
     /// Everything before it is done.
@@ -163,7 +212,9 @@ impl Tail {
 
     /// The next batch with its number; `None` until more is stored. What was lost or is for others is counted.
     pub(crate) fn next(&mut self, counts: &LaneCounts) -> Result<Option<Next>, Error> {
-        while let Some(read) = self.reader.next()? {
+        while self.limit.is_none_or(|limit| self.read.lsn < limit.lsn)
+            && let Some(read) = self.reader.next()?
+        {
             match read {
                 Read::Lost { items, end, .. } => {
                     self.expired_until(end.items.saturating_sub(items), counts);
@@ -178,7 +229,7 @@ impl Tail {
                             counts.drop_queued("corrupt", items);
                             self.pass(record.end);
                         }
-                        Some((pipeline, _)) if !self.pipelines.contains(&pipeline) => {
+                        Some((pipeline, _)) if !self.takes(&pipeline, record.at) => {
                             counts.omit_queued("other_pipeline", items);
                             self.pass(record.end);
                         }
@@ -201,7 +252,8 @@ impl Tail {
         let Some(status) = cursors.into_iter().find(|c| c.name == self.cursor) else { return false };
         let expired = status.position.lsn > self.read.lsn;
         if expired {
-            self.expired_until(status.position.items, counts);
+            let items = self.limit.map_or(u64::MAX, |limit| limit.items);
+            self.expired_until(status.position.items.min(items), counts);
             self.pass(status.position);
         }
         expired

@@ -12,6 +12,7 @@ use muxbridge_core::{
 use muxbridge_pdata::Writer;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -87,6 +88,8 @@ async fn deliver(batches: Vec<Batch>, script: Script) -> Run {
             retry: RetryOnFailure::default(),
             health: health.clone(),
             abandon: Stop::new(),
+            retire: Stop::new(),
+            alive: mpsc::channel(1).0,
             seed,
         };
         tasks.spawn(delivery.run());

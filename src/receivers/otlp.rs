@@ -84,7 +84,13 @@ fn listen(
         .to_socket_addrs()
         .and_then(|mut found| found.next().ok_or_else(|| io::ErrorKind::NotFound.into()))
         .map_err(failed)?;
-    let socket = listen::bind(wanted, cx.worker).map_err(failed)?;
+    let bind = || listen::bind(wanted, cx.worker);
+    let socket = match wanted.port() {
+        // The system chooses: there is no place that another listener could have had.
+        0 => bind().map(Arc::new),
+        _ => cx.sockets.listen(&format!("{wanted} {}", cx.worker), &cx.id, bind),
+    };
+    let socket = socket.map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
     if cx.worker == 0 {
         tell(config, protocol, address, &setting, cx);

@@ -13,7 +13,7 @@ use muxbridge_exporter_prometheus::encode::{Format, Head, Kind, Page, push_label
 use muxbridge_exporter_prometheus::serve::{self, Answer, text, with_type};
 use serde_json::{Map, Value, json};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 const DEFAULT_PORT: u16 = 9090;
 const CONNECTIONS: usize = 64;
@@ -30,9 +30,37 @@ struct State {
     /// The metrics of the pipelines, if they are to be shown.
     pages: Option<Pages>,
     started: u64,
-    health: Vec<(String, Arc<Health>)>,
+    status: Arc<Status>,
     hosts: Vec<String>,
     stopping: Stop,
+}
+
+/// What `/ready` shows, and a reload changes.
+#[derive(Default)]
+pub(crate) struct Status {
+    exporters: RwLock<Vec<(String, Arc<Health>)>>,
+    /// Why the last reload failed.
+    problems: RwLock<Vec<String>>,
+}
+
+impl Status {
+    /// The destinations now.
+    pub(crate) fn set_exporters(&self, exporters: Vec<(String, Arc<Health>)>) {
+        *self.exporters.write().unwrap_or_else(PoisonError::into_inner) = exporters;
+    }
+
+    /// Why the last reload failed; empty if it did not.
+    pub(crate) fn set_problems(&self, problems: Vec<String>) {
+        *self.problems.write().unwrap_or_else(PoisonError::into_inner) = problems;
+    }
+
+    fn config(&self) -> Value {
+        let problems = self.problems.read().unwrap_or_else(PoisonError::into_inner);
+        match problems.is_empty() {
+            true => json!({ "status": "current" }),
+            false => json!({ "status": "reload failed, the one before goes on", "problems": *problems }),
+        }
+    }
 }
 
 /// The address that the configuration or the environment names; `None` if the port is switched off.
@@ -82,7 +110,7 @@ impl Admin {
         counters: Counters,
         clock: Clock,
         pages: Option<Pages>,
-        health: Vec<(String, Arc<Health>)>,
+        status: Arc<Status>,
         stopping: Stop,
     ) -> Self {
         let mut hosts = settings.allowed_hosts.clone();
@@ -91,7 +119,7 @@ impl Admin {
             hosts.push(address.ip().to_string());
         }
         let started = clock.unix_nanos();
-        let state = State { counters, clock, pages, started, health, hosts, stopping };
+        let state = State { counters, clock, pages, started, status, hosts, stopping };
         Admin { listener, state: Arc::new(state) }
     }
 
@@ -99,7 +127,8 @@ impl Admin {
     pub(crate) async fn serve(self) {
         // It answers while everything else stops, so nothing but the end of the process closes it.
         let state = self.state;
-        serve::serve(self.listener, CONNECTIONS, Stop::new(), move |request| state.answer(request)).await;
+        serve::serve(Arc::new(self.listener), CONNECTIONS, Stop::new(), move |request| state.answer(request))
+            .await;
     }
 }
 
@@ -166,7 +195,8 @@ impl State {
         let stopping = self.stopping.is_stopped();
         let mut failing = false;
         let mut exporters = Map::new();
-        for (id, health) in &self.health {
+        let destinations = self.status.exporters.read().unwrap_or_else(PoisonError::into_inner).clone();
+        for (id, health) in &destinations {
             let state = match health.error() {
                 None => json!({ "status": "ok" }),
                 Some(error) => {
@@ -184,7 +214,10 @@ impl State {
             "ready"
         };
         let code = if stopping || failing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-        json_response(code, &json!({ "status": status, "exporters": exporters }))
+        json_response(
+            code,
+            &json!({ "status": status, "exporters": exporters, "config": self.status.config() }),
+        )
     }
 }
 

@@ -44,6 +44,10 @@ pub mod names {
     pub const QUEUED_BYTES: &str = "muxbridge_exporter_queued_bytes";
     /// What an acknowledgement means (gauge, always 1). Label `durability` (`fsync`, `os`, `memory`).
     pub const DURABILITY: &str = "muxbridge_durability";
+    /// Reloads of the configuration. Label `outcome` (`ok`, `failed`: the configuration of before goes on).
+    pub const CONFIG_RELOADS: &str = "muxbridge_config_reloads_total";
+    /// Whether the configuration that runs is the one that was loaded last (gauge, 0 or 1).
+    pub const CONFIG_CURRENT: &str = "muxbridge_config_last_reload_successful";
     /// Batches that could not be written to the data directory and are tried again (gauge). Labels `pipeline`, `worker`.
     pub const UNSTORED: &str = "muxbridge_storage_waiting";
     /// Writes to the data directory that failed. Label `log` (`intake`, or the signal).

@@ -2,7 +2,7 @@
 
 use crate::config::Problems;
 use crate::{
-    Batch, BoxFuture, BuildError, Clock, Counter, Counters, Delivered, ExportError, Preview, Signal,
+    Batch, BoxFuture, BuildError, Clock, Counter, Counters, Delivered, ExportError, Preview, Signal, Sockets,
 };
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -108,12 +108,14 @@ pub struct BuildContext {
     pub clock: Clock,
     /// Which worker this instance is for, from 0. Exporters are built once, receivers and processors for each worker.
     pub worker: usize,
+    /// Who listens asks here for its sockets, so that they outlive a change of the configuration.
+    pub sockets: Sockets,
 }
 
 impl BuildContext {
     /// A context for tests and for `translate`.
     pub fn new(id: &str, counters: Counters, clock: Clock) -> Self {
-        BuildContext { id: id.to_owned(), counters, clock, worker: 0 }
+        BuildContext { id: id.to_owned(), counters, clock, worker: 0, sockets: Sockets::new() }
     }
 
     /// A counter with the label `component` and these others.

@@ -13,6 +13,7 @@ mod factory;
 mod preview;
 mod processor;
 mod receiver;
+mod sockets;
 mod stop;
 
 pub use batch::{Batch, Origin};
@@ -28,6 +29,7 @@ pub use muxbridge_pdata::{Limits, Signal, WireError};
 pub use preview::Preview;
 pub use processor::{Holding, Processor, ProcessorKind};
 pub use receiver::{Consumer, Receiver, ReceiverKind};
+pub use sockets::Sockets;
 pub use stop::Stop;
 
 /// A boxed future, for the places where a trait object stands between two components.

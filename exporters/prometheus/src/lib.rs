@@ -48,7 +48,12 @@ impl ExporterKind for Prometheus {
 
     fn build(config: Config, cx: &BuildContext) -> Result<PrometheusExporter, BuildError> {
         let address = config.address().map_err(|e| BuildError::new(format!("endpoint: {e}")))?;
-        let listener = serve::bind(address).map_err(|e| {
+        let bind = || serve::bind(address);
+        let listener = match address.port() {
+            0 => bind().map(Arc::new),
+            _ => cx.sockets.listen(&format!("{address} 0"), &cx.id, bind),
+        };
+        let listener = listener.map_err(|e| {
             BuildError::new(format!(
                 "endpoint: cannot listen on {address}: {e}. Another exporter may have the port; set endpoint to another one."
             ))

@@ -36,14 +36,14 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Answers requests, each over a connection of its own, until `stop`; then closes the port and all connections.
-/// `connections` is the most at once; further ones wait to be accepted.
+/// `connections` is the most at once; further ones wait to be accepted. The pointer is kept for as long as it accepts.
 pub async fn serve(
-    listener: TcpListener,
+    socket: Arc<TcpListener>,
     connections: usize,
     stop: Stop,
     answer: impl Fn(&Request<Incoming>) -> Answer + Send + Sync + 'static,
 ) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    let Ok(listener) = socket.try_clone().and_then(tokio::net::TcpListener::from_std) else { return };
     let permits = Arc::new(Semaphore::new(connections));
     let answer = Arc::new(answer);
     let mut open = JoinSet::new();

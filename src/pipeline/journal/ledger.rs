@@ -112,6 +112,12 @@ impl Ledger {
         !self.lock().again.is_empty()
     }
 
+    /// Whether nothing of what came in is still held or waits to be stored.
+    pub(crate) fn is_empty(&self) -> bool {
+        let inner = self.lock();
+        inner.held.is_empty() && inner.under_way.is_empty()
+    }
+
     /// A time for a batch that just came in, later than that of every batch before it.
     pub(crate) fn stamp(&self, now: Instant) -> Instant {
         let mut inner = self.lock();

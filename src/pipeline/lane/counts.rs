@@ -11,7 +11,7 @@ pub(crate) struct LaneCounts {
     pub(crate) retries: Counter,
     baseline: Counter,
     counters: Counters,
-    id: String,
+    pub(super) id: String,
     signal: Signal,
 }
 

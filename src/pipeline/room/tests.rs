@@ -9,10 +9,11 @@ use crate::pipeline::tests::spans;
 use muxbridge_core::{
     Batch, BoxFuture, Consumer, Counters, Delivered, DynExporter, ExportError, Needs, Signal, Stop, names,
 };
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -60,6 +61,8 @@ fn bridge(destinations: &[Option<Duration>]) -> Bridge {
                 retry: RetryOnFailure::default(),
                 health: health.clone(),
                 abandon: Stop::new(),
+                retire: Stop::new(),
+                alive: mpsc::channel(1).0,
                 seed,
             };
             deliveries.spawn(delivery.run());
@@ -70,12 +73,12 @@ fn bridge(destinations: &[Option<Duration>]) -> Bridge {
         id: "traces".to_owned(),
         signal: Signal::Traces,
         receivers: Vec::new(),
-        processors: Mutex::default(),
+        processors: Arc::default(),
         destinations: built,
         tap: None,
         durable: None,
     };
-    Bridge { counters, entry: Arc::new(Entry { chains: vec![Arc::new(chain)] }), _deliveries: deliveries }
+    Bridge { counters, entry: Arc::new(Entry::new([Arc::new(chain)])), _deliveries: deliveries }
 }
 
 impl Bridge {

@@ -6,7 +6,6 @@ use crate::pipeline::journal::record;
 use crate::pipeline::lane::{Lane, Taken};
 use crate::pipeline::model::Model;
 use crate::pipeline::settings::SendingQueue;
-use crate::pipeline::tail::Tail;
 use muxbridge_core::{Batch, Counters, Needs, Signal, TemporalityNeed, names};
 use muxbridge_kit::delta::{DeltaState, InitialValue};
 use muxbridge_pdata::Writer;
@@ -96,16 +95,13 @@ impl Bridge {
     fn open(model: &Model) -> Option<Bridge> {
         let vfs: Arc<dyn Vfs> = Arc::new(model.clone());
         let counters = Counters::new();
-        let journal = Journal::open(&vfs, &place(), &[Signal::Metrics], &counters).ok()?;
+        let journal = Journal::open(&vfs, &place(), &counters).ok()?;
         let mut queue = SendingQueue::default();
         (queue.batch.min_size, queue.batch.max_size) = (1, 3);
         let needs = Needs { temporality: TemporalityNeed::Delta, ..Needs::default() };
         let state = DeltaState::new(InitialValue::Auto, STARTED);
         let lane = Arc::new(Lane::new("d", Signal::Metrics, needs, queue, &counters, Some(state)));
-        let outbound = journal.outbound(Signal::Metrics)?;
-        let tail = Tail::new(outbound, "d", BTreeSet::from(["metrics".to_owned()])).ok()?;
-        lane.follow("d", tail, &journal).ok()?;
-        outbound.set_lanes(std::slice::from_ref(&lane));
+        journal.join(&lane, "d", BTreeSet::from(["metrics".to_owned()])).ok()?;
         Some(Bridge { journal, lane, counters })
     }
 

@@ -8,14 +8,13 @@ use crate::pipeline::journal::place::Place;
 use crate::pipeline::lane::{Destination, Lane};
 use crate::pipeline::model::{Faults, Model};
 use crate::pipeline::settings::SendingQueue;
-use crate::pipeline::tail::Tail;
 use muxbridge_core::{Batch, Consumer, Counters, Needs, Refused, Signal, names};
 use muxbridge_pdata::Writer;
 use muxbridge_seglog::vfs::Vfs;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -37,14 +36,11 @@ fn open(model: &Model) -> Bridge {
         dead_bytes: 0,
     };
     let counters = Counters::new();
-    let journal = Arc::new(Journal::open(&vfs, &place, &[Signal::Traces], &counters).expect("opens"));
+    let journal = Arc::new(Journal::open(&vfs, &place, &counters).expect("opens"));
     let mut queue = SendingQueue::default();
     (queue.batch.min_size, queue.batch.max_size) = (1, 1);
     let lane = Arc::new(Lane::new("d", Signal::Traces, Needs::default(), queue, &counters, None));
-    let outbound = journal.outbound(Signal::Traces).expect("a log");
-    let tail = Tail::new(outbound, "d", BTreeSet::from(["traces".to_owned()])).expect("a cursor");
-    lane.follow("d", tail, &journal).expect("follows");
-    outbound.set_lanes(std::slice::from_ref(&lane));
+    journal.join(&lane, "d", BTreeSet::from(["traces".to_owned()])).expect("follows");
     let destination = Destination {
         id: "d".to_owned(),
         lanes: vec![Arc::clone(&lane)],
@@ -54,12 +50,12 @@ fn open(model: &Model) -> Bridge {
         id: "traces".to_owned(),
         signal: Signal::Traces,
         receivers: Vec::new(),
-        processors: Mutex::default(),
+        processors: Arc::default(),
         destinations: vec![Arc::new(destination)],
         tap: None,
         durable: Some(Durable { journal: Arc::clone(&journal), ledger: Ledger::new(&counters, "traces", 0) }),
     };
-    Bridge { entry: Entry { chains: vec![Arc::new(chain)] }, journal, lane, counters }
+    Bridge { entry: Entry::new([Arc::new(chain)]), journal, lane, counters }
 }
 
 /// One span of this number, and bytes beside it.
@@ -98,7 +94,7 @@ impl Bridge {
 
     /// As a worker does now and then. What it appends again is committed, or has failed, when this returns.
     fn tick(&self) {
-        self.entry.chains.iter().for_each(|chain| chain.tick(Instant::now()));
+        self.entry.chains().iter().for_each(|chain| chain.tick(Instant::now()));
         self.journal.store();
     }
 

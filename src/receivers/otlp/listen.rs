@@ -69,7 +69,8 @@ impl Protocol {
 pub(super) struct Listener {
     pub(super) protocol: Protocol,
     pub(super) address: SocketAddr,
-    pub(super) socket: StdListener,
+    /// Kept for as long as it accepts: whoever takes its place is given the same socket.
+    pub(super) socket: Arc<StdListener>,
     pub(super) door: Arc<Door>,
     pub(super) max_connections: usize,
     pub(super) max_age: Option<Duration>,
@@ -105,7 +106,7 @@ impl Listener {
     /// Accepts until `stop`, then waits for the requests that have begun.
     pub(super) async fn serve(self, intake: Arc<Intake>, stop: Stop) -> Result<(), BoxError> {
         let Listener { protocol, socket, door, max_connections, max_age, .. } = self;
-        let listener = TcpListener::from_std(socket)?;
+        let listener = TcpListener::from_std(socket.try_clone()?)?;
         let builder = builder(protocol);
         let server = Arc::new(Server { protocol, door, intake, builder, max_age, stop: stop.clone() });
         let mut connections = JoinSet::new();
@@ -127,7 +128,7 @@ impl Listener {
                 },
             }
         }
-        drop(listener);
+        drop((listener, socket));
         // Each connection sees `stop` itself and takes no longer than it may; this is for what hangs.
         let drained = async {
             while let Some(ended) = connections.join_next().await {

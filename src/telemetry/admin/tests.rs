@@ -16,7 +16,7 @@ fn start(allowed_hosts: &[&str]) -> SocketAddr {
         allowed_hosts: allowed_hosts.iter().map(|h| (*h).to_owned()).collect(),
         ..AdminSettings::default()
     };
-    let admin = Admin::new(listener, &settings, counters, Clock::fixed(0), None, Vec::new(), Stop::new());
+    let admin = Admin::new(listener, &settings, counters, Clock::fixed(0), None, Arc::default(), Stop::new());
     tokio::spawn(admin.serve());
     address
 }
