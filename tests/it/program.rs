@@ -1,17 +1,27 @@
 //! The built program, as an operator runs it: real sockets, real signals.
 
 use muxbridge_testkit::{Recorded, Reply, Server, corpus, oracle};
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 pub(super) const PROGRAM: &str = env!("CARGO_BIN_EXE_muxbridge");
 
 /// A port that was free a moment ago.
 pub(super) fn port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
+    // The system may choose one again that another test was given and does not listen on yet.
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().expect("no test panics here");
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+        if given.insert(port) {
+            return port;
+        }
+    }
 }
 
 struct Bridge {

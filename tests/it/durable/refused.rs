@@ -58,7 +58,8 @@ async fn what_a_destination_refuses_for_good_is_kept_counted_and_can_be_sent_aga
             assert_eq!(answer.map(|a| a.0), Some(200), "{line}");
         }
     }
-    until("they are sent", || bridge.metric("muxbridge_exporter_sent_total", "otlphttp") == 3);
+    // More, if the kill came before it was stored that they are done with: delivery is at least once.
+    until("they are sent", || bridge.metric("muxbridge_exporter_sent_total", "otlphttp") >= 3);
     assert_eq!(distinct(span_ids(&server.requests())), expected(0..3));
 }
 
