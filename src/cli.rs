@@ -2,6 +2,7 @@
 
 mod components;
 mod demo;
+mod doctor;
 mod newrelic;
 mod queue;
 mod run;
@@ -34,6 +35,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Show what a destination would get for recorded telemetry. Nothing is sent.
     Translate(translate::Arguments),
+    /// Try out what the configuration names: ports, destinations, the data directory, ModelMuxer; and say what to mend.
+    Doctor(doctor::Arguments),
     /// Check a configuration file: all problems at once, no network.
     Validate(validate::Arguments),
     /// Show what is on the disk of a bridge and not yet delivered; repair it, or drop it, while the bridge is stopped.
@@ -90,6 +93,7 @@ pub fn main(registry: Registry) -> ExitCode {
     let result = match arguments.command.unwrap_or(Command::Run(run::Arguments::default())) {
         Command::Run(arguments) => run::run(arguments, &registry),
         Command::Demo(arguments) => demo::run(&arguments, &registry),
+        Command::Doctor(arguments) => doctor::run(&arguments, &registry),
         Command::Translate(arguments) => translate::run(&arguments, &registry),
         Command::Validate(arguments) => validate::run(&arguments, &registry),
         Command::Queue(arguments) => queue::run(&arguments, &registry),

@@ -9,6 +9,7 @@
 mod it {
     mod allocations;
     mod demo;
+    mod doctor;
     mod durable;
     mod embed;
     mod examples;
