@@ -93,7 +93,9 @@ fn reopen(dir: &Path) -> Duration {
     for _ in 0..64 {
         let append = || Append { payload: payload.clone(), items: 1, tag: 0 };
         let tickets: Vec<_> = (0..16).map(|_| log.append(append()).expect("room")).collect();
-        tickets.into_iter().for_each(|ticket| drop(ticket.wait().expect("commits")));
+        tickets.into_iter().for_each(|ticket| {
+            ticket.wait().expect("commits");
+        });
     }
     drop(log);
     let began = Instant::now();
