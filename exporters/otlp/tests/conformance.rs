@@ -346,16 +346,17 @@ async fn e11_an_answer_that_takes_too_long_is_retried() {
 }
 
 /// Passes connections on to `to` and counts them.
+#[allow(clippy::expect_used, reason = "a test that cannot go on has failed")]
 async fn counting(to: std::net::SocketAddr) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let url = format!("http://{}", listener.local_addr().expect("loopback"));
     let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = count.clone();
     tokio::spawn(async move {
         while let Ok((mut from, _)) = listener.accept().await {
             counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             tokio::spawn(async move {
-                let mut to = tokio::net::TcpStream::connect(to).await.unwrap();
+                let mut to = tokio::net::TcpStream::connect(to).await.expect("loopback");
                 let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
             });
         }
