@@ -39,7 +39,8 @@ pub trait Processor: Any + Send {
         batch
     }
 
-    /// Emits everything that is still held back. Called at shutdown, after the last `process`.
+    /// Emits everything that is still held back. Called at shutdown, after the last `process`, and when a reload takes a
+    /// destination away: then more may follow.
     fn flush(&mut self, emit: &mut dyn FnMut(Batch)) {
         let _ = emit;
     }
