@@ -9,6 +9,7 @@
 mod it {
     mod allocations;
     mod demo;
+    mod deploy;
     mod doctor;
     mod durable;
     mod embed;

@@ -91,7 +91,7 @@ pub(crate) struct AdminSettings {
     pub(crate) enabled: Option<bool>,
     /// The address. Default 127.0.0.1 with the port in METRICS_PORT, or 9090.
     pub(crate) endpoint: Option<String>,
-    /// Host names that requests may name besides localhost and the address itself. A page in a browser on this host
+    /// Host names that requests may name besides localhost and addresses. A page in a browser on this host
     /// could otherwise read the metrics through a name of its own.
     pub(crate) allowed_hosts: Vec<String>,
     /// Whether `/metrics` shows the metrics of all pipelines, as they leave their processors, besides our own counters.

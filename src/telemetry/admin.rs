@@ -12,7 +12,7 @@ use muxbridge_exporter_prometheus::Pages;
 use muxbridge_exporter_prometheus::encode::{Format, Head, Kind, Page, push_label};
 use muxbridge_exporter_prometheus::serve::{self, Answer, text, with_type};
 use serde_json::{Map, Value, json};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, PoisonError, RwLock};
 
 const DEFAULT_PORT: u16 = 9090;
@@ -114,10 +114,7 @@ impl Admin {
         stopping: Stop,
     ) -> Self {
         let mut hosts = settings.allowed_hosts.clone();
-        hosts.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()]);
-        if let Ok(address) = listener.local_addr() {
-            hosts.push(address.ip().to_string());
-        }
+        hosts.push("localhost".to_owned());
         let started = clock.unix_nanos();
         let state = State { counters, clock, pages, started, status, hosts, stopping };
         Admin { listener, state: Arc::new(state) }
@@ -154,7 +151,8 @@ impl State {
             // Only programs leave it out.
             (None, _) => true,
             (Some(host), None) => host.to_str().is_ok_and(|host| {
-                self.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(without_port(host)))
+                let host = without_port(host);
+                is_address(host) || self.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
             }),
             (Some(_), Some(_)) => false,
         };
@@ -236,6 +234,12 @@ fn own_metrics(counters: &Counters, page: &mut Page) {
         sample.labels.iter().for_each(|(name, value)| push_label(&mut labels, name, value));
         page.whole(&labels, sample.value);
     }
+}
+
+/// Only a name can be made to lead here (DNS rebinding). By address come the probes of Kubernetes.
+fn is_address(host: &str) -> bool {
+    let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    host.parse::<Ipv4Addr>().is_ok() || bracketed.is_some_and(|h| h.parse::<Ipv6Addr>().is_ok())
 }
 
 fn without_port(host: &str) -> &str {
