@@ -52,6 +52,14 @@ pub(super) fn bridge<F: Future<Output = ()>>(
     beside: impl FnOnce(Option<SocketAddr>) -> F,
 ) -> Result<(), Failure> {
     let unavailable = |e: BuildError| Failure::new(exit::UNAVAILABLE, e);
+    let main = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(exit::UNAVAILABLE, e))?;
+    // Before any port answers: who sees it answer may send a signal.
+    let entered = main.enter();
+    let mut signals = Signals::new(source.is_some())?;
+    drop(entered);
     let logs = LogSettings::new(&config.service, &variables).map_err(|e| Failure::new(exit::CONFIG, e))?;
     let (layer, spans) = Spans::new(&config.service).map_err(unavailable)?.unzip();
     logs.install(layer).map_err(unavailable)?;
@@ -75,12 +83,7 @@ pub(super) fn bridge<F: Future<Output = ()>>(
         let pages = tap.as_ref().map(|tap| tap.pages().clone());
         Admin::new(listener, &settings, counters.clone(), clock, pages, status.clone(), stopping.clone())
     });
-    let main = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::new(exit::UNAVAILABLE, e))?;
     let hurried = main.block_on(async {
-        let mut signals = Signals::new(reloader.is_some())?;
         let serve = async move {
             match admin {
                 Some(admin) => admin.serve().await,
