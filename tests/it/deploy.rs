@@ -45,8 +45,8 @@ fn the_configuration_for_kubernetes_is_valid_and_its_probes_and_paths_fit() {
 fn the_systemd_unit_starts_reloads_and_keeps_state_as_the_program_does() {
     let unit = file("muxbridge.service");
     let value = |key: &str| {
-        let lines = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        lines.last().unwrap_or_else(|| panic!("no {key}"))
+        let mut lines = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        lines.next_back().unwrap_or_else(|| panic!("no {key}"))
     };
     let mut words = value("ExecStart").split(' ');
     assert_eq!(words.next(), Some("/usr/local/bin/muxbridge"));
