@@ -12,7 +12,7 @@ use muxbridge_testkit::contract::{build, context};
 use muxbridge_testkit::oracle::trace::v1::span::{Event, Link};
 use muxbridge_testkit::oracle::trace::v1::{Span, Status};
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 async fn ask(url: &str, path: &str) -> bytes::Bytes {
     let request = http::Request::get(format!("{url}{path}")).body(bytes::Bytes::new()).unwrap();
@@ -34,6 +34,44 @@ async fn clear(url: &str) {
 async fn read_back(url: &str) -> Vec<serde_json::Value> {
     let traces = get(url, "/test/session/traces").await;
     traces.as_array().unwrap().iter().flat_map(|t| t.as_array().unwrap().clone()).collect()
+}
+
+/// A span as it was written, in the form in which the Agent gives it back.
+fn as_json(value: &rmpv::Value) -> serde_json::Value {
+    match value {
+        rmpv::Value::Map(entries) => {
+            entries.iter().map(|(k, v)| (k.as_str().unwrap().to_owned(), as_json(v))).collect()
+        }
+        rmpv::Value::Array(values) => values.iter().map(as_json).collect(),
+        rmpv::Value::String(text) => json!(text.as_str().unwrap()),
+        rmpv::Value::F64(number) => json!(number),
+        rmpv::Value::Integer(number) => number.as_u64().map_or(json!(number.as_i64()), |n| json!(n)),
+        other => panic!("not in a span: {other}"),
+    }
+}
+
+/// Recorded spans come back as they were written, every field of each.
+async fn recorded_spans_come_back_equal(url: &str, to: &str) {
+    clear(url).await;
+    let config = json!({ "trace_agent_url": to, "env": "test" });
+    let exporter = build::<Datadog>(config, &context::<Datadog>());
+    // The test Agent says at `/info` that it reads lists of events.
+    let options = Options { env: "test".to_owned(), native_events: true, ..Options::default() };
+    let mut written = BTreeMap::new();
+    for batch in muxbridge_testkit::corpus_traces("run1") {
+        exporter.export(&batch).await.unwrap();
+        for payload in payloads(&batch, &options).0 {
+            let spans = chunks(&payload).into_iter().flatten().map(|span| as_json(&span.0));
+            written.extend(spans.map(|span| (ids(&span), span)));
+        }
+    }
+    let read: BTreeMap<_, _> = read_back(url).await.into_iter().map(|span| (ids(&span), span)).collect();
+    assert!(written.len() > 500 && written.keys().eq(read.keys()), "{} and {}", written.len(), read.len());
+    for (id, span) in &written {
+        for (key, value) in span.as_object().unwrap() {
+            assert_eq!(&read[id][key], value, "{key} of {span}");
+        }
+    }
 }
 
 fn ids(span: &serde_json::Value) -> (u64, u64) {
@@ -83,9 +121,14 @@ async fn the_test_agent_accepts_every_payload_and_gives_every_span_back() {
     assert_eq!((&special["metrics"]["n"], &special["metrics"]["_sample_rate"]), (&json!(1.0), &json!(0.5)));
     assert_eq!(special["meta"]["env"], "test");
 
+    recorded_spans_come_back_equal(&url, &url).await;
+    let socket = std::env::var("MUXBRIDGE_DD_TEST_AGENT_SOCKET").ok().map(|path| format!("unix://{path}"));
+    if let Some(socket) = &socket {
+        recorded_spans_come_back_equal(&url, socket).await;
+    }
     everything_else(&url, &url).await;
-    if let Ok(socket) = std::env::var("MUXBRIDGE_DD_TEST_AGENT_SOCKET") {
-        everything_else(&url, &format!("unix://{socket}")).await;
+    if let Some(socket) = &socket {
+        everything_else(&url, socket).await;
     }
 }
 
