@@ -117,7 +117,7 @@ fn check(config: Config, send: bool) -> Result<Vec<Finding>, Failure> {
         .map_err(|e| Failure::new(super::exit::UNAVAILABLE, e))?;
     runtime.block_on(async {
         let running = host::admin(&config.service, &mut findings);
-        host::data_directory(&config.service, running, &mut findings);
+        host::data_directory(&config.service, &mut findings);
         let Config { receivers, exporters, pipelines, .. } = config;
         let used = |id: &str| pipelines.iter().any(|p| p.receivers.iter().any(|r| r == id));
         for (id, receiver) in receivers.iter().filter(|(id, _)| used(id)) {

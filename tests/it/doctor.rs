@@ -43,10 +43,12 @@ fn yaml(admin: u16, otlp: u16, scrape: &str, destination: &str, data: &Path) -> 
 async fn where_all_is_well_every_check_is_ok_and_each_destination_took_one_item_of_each_signal() {
     let (source, destination) = (modelmuxer().await, Server::start(|_| Reply::status(200)).await);
     let directory = tempfile::tempdir().expect("a directory");
-    let yaml = yaml(port(), port(), &source.url(), &destination.url(), &directory.path().join("data"));
+    let data = directory.path().join("made/later");
+    let yaml = yaml(port(), port(), &source.url(), &destination.url(), &data);
     let output = doctor(directory.path(), &yaml);
     let text = text(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(!directory.path().join("made").exists(), "the bridge makes it, as its own user");
     assert!(!text.contains("FAIL") && !text.contains("warn"), "{text}");
     for what in
         ["service.admin", "service.data_dir", "receivers.otlp", "receivers.prometheus", "it is ModelMuxer's"]
