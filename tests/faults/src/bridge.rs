@@ -14,6 +14,9 @@ pub(crate) const QUICK_RETRY: &str = "retry_on_failure: {initial_interval: 20ms,
 /// How long anything that must happen may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The log of a bridge, in the directory of its setup.
+const LOG: &str = "bridge.log";
+
 /// What a bridge is started with, once or many times over the same data directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
@@ -36,15 +39,30 @@ pub(crate) struct Setup {
     pub(crate) prefix: Vec<String>,
 }
 
-/// A port that was free a moment ago.
+/// A port on which nobody listens. It is none of those that the system hands out: a server that is started later, or a
+/// connection that asks whether the bridge listens yet, would be given the very port that the bridge is to have.
 pub(crate) fn port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let first = range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32_768);
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(|| fastrand::u16(1_024..first.max(1_025)))
+        .take(1_000)
+        .find(free)
+        .expect("a free port")
 }
 
 /// Whether a program can be run here.
 pub(crate) fn have(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&paths).any(|path| path.join(program).is_file())
+}
+
+/// The end of what the bridges of this directory wrote to their log.
+pub(crate) fn last_words(dir: &Path) -> String {
+    let text = std::fs::read(dir.join(LOG)).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text[text.len().saturating_sub(4_000)..]).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(12)..].join("\n    ")
 }
 
 impl Setup {
@@ -115,22 +133,10 @@ impl Setup {
         yaml
     }
 
-    fn log(&self) -> PathBuf {
-        self.dir.join("bridge.log")
-    }
-
-    /// The end of what all bridges of this setup wrote to their log.
-    pub(crate) fn last_words(&self) -> String {
-        let text = std::fs::read(self.log()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text[text.len().saturating_sub(4_000)..]).into_owned();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(12)..].join("\n    ")
-    }
-
     /// Starts the program and does not wait for it.
     pub(crate) fn start(&self) -> Bridge {
         std::fs::write(self.file(), self.yaml()).expect("the configuration can be written");
-        let log = OpenOptions::new().create(true).append(true).open(self.log()).expect("a log");
+        let log = OpenOptions::new().create(true).append(true).open(self.dir.join(LOG)).expect("a log");
         let mut words: Vec<String> = Vec::new();
         if have("setpriv") {
             // The kernel ends it, should this program be killed.
@@ -181,16 +187,10 @@ impl Bridge {
                 return Ok(self.began.elapsed());
             }
             if let Some(status) = self.exited() {
-                return Err(format!(
-                    "the bridge ended instead of starting: {status}\n    {}",
-                    self.setup.last_words()
-                ));
+                return Err(format!("the bridge ended instead of starting: {status}"));
             }
             if self.began.elapsed() > PATIENCE {
-                return Err(format!(
-                    "the bridge does not listen after {PATIENCE:?}\n    {}",
-                    self.setup.last_words()
-                ));
+                return Err(format!("the bridge does not listen after {PATIENCE:?}"));
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -204,9 +204,7 @@ impl Bridge {
     pub(crate) fn alive(&mut self) -> Result<(), String> {
         match self.exited() {
             None => Ok(()),
-            Some(status) => {
-                Err(format!("the bridge ended by itself: {status}\n    {}", self.setup.last_words()))
-            }
+            Some(status) => Err(format!("the bridge ended by itself: {status}")),
         }
     }
 
@@ -262,7 +260,7 @@ impl Bridge {
                 return Ok(status);
             }
             if began.elapsed() > patience {
-                return Err(format!("it still runs {patience:?} later\n    {}", self.setup.last_words()));
+                return Err(format!("it still runs {patience:?} later"));
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -299,10 +297,7 @@ impl Bridge {
         while !done() {
             self.alive()?;
             if began.elapsed() > patience {
-                return Err(format!(
-                    "waited {patience:?} in vain until {what}\n    {}",
-                    self.setup.last_words()
-                ));
+                return Err(format!("waited {patience:?} in vain until {what}"));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -325,35 +320,25 @@ impl Bridge {
                 return Ok(began.elapsed());
             }
             if began.elapsed() > patience {
-                let words = self.setup.last_words();
-                return Err(format!(
-                    "after {patience:?} {queued:?} are still queued for {exporters:?}\n    {words}"
-                ));
+                return Err(format!("after {patience:?} {queued:?} are still queued for {exporters:?}"));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Every item that a destination was to get is sent, dropped, omitted or queued; nothing else.
+    /// Every item that a destination was to get is sent, dropped, omitted or queued, and nothing else, as soon as no
+    /// request is on its way between two of these.
     pub(crate) async fn adds_up(&self) -> Result<(), String> {
-        let page = self.page("/metrics").await.ok_or("no page of metrics")?.1;
-        for id in self.setup.ids() {
-            let of = |name| value(&page, name, &[&component(id)]);
-            let [enqueued, sent, dropped, omitted, queued] = [
-                "muxbridge_exporter_enqueued_total",
-                "muxbridge_exporter_sent_total",
-                "muxbridge_dropped_total",
-                "muxbridge_omitted_total",
-                "muxbridge_exporter_queued{",
-            ]
-            .map(of);
-            if enqueued != sent + dropped + omitted + queued {
-                return Err(format!(
-                    "{id}: enqueued {enqueued} is not sent {sent} + dropped {dropped} + omitted {omitted} + queued {queued}"
-                ));
+        let began = Instant::now();
+        loop {
+            let page = self.page("/metrics").await.ok_or("no page of metrics")?.1;
+            let wrong = self.setup.ids().into_iter().find_map(|id| does_not_add_up(&page, id));
+            match wrong {
+                None => return Ok(()),
+                Some(error) if began.elapsed() > PATIENCE => return Err(error),
+                Some(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
-        Ok(())
     }
 
     /// Resident memory, in bytes.
@@ -364,6 +349,23 @@ impl Bridge {
         line.and_then(|l| l.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()).unwrap_or_default()
             * 1024
     }
+}
+
+/// What is wrong with the counters of a destination.
+fn does_not_add_up(page: &str, id: &str) -> Option<String> {
+    let [enqueued, sent, dropped, omitted, queued] = [
+        "muxbridge_exporter_enqueued_total",
+        "muxbridge_exporter_sent_total",
+        "muxbridge_dropped_total",
+        "muxbridge_omitted_total",
+        "muxbridge_exporter_queued{",
+    ]
+    .map(|name| value(page, name, &[&component(id)]));
+    (enqueued != sent + dropped + omitted + queued).then(|| {
+        format!(
+            "{id}: enqueued {enqueued} is not sent {sent} + dropped {dropped} + omitted {omitted} + queued {queued}"
+        )
+    })
 }
 
 /// The label of an exporter.

@@ -160,6 +160,10 @@ pub(crate) async fn send_all(
         loop {
             match client.send(&request).await {
                 Answer::Accepted => break oracle.acknowledged(first, spans),
+                // Longer than senders try: what they hold would be lost.
+                Answer::Later(Some(delay)) if delay > Duration::from_secs(60) => {
+                    return Err(format!("a sender is asked to wait for {delay:?}"));
+                }
                 Answer::Later(delay) => tokio::time::sleep(delay.unwrap_or(Duration::from_secs(1))).await,
                 Answer::Broken => tokio::time::sleep(Duration::from_millis(20)).await,
                 Answer::Wrong(answer) => return Err(format!("a correct request was answered with {answer}")),

@@ -12,10 +12,13 @@ mod place;
 
 use checks::{CHECKS, Check, Context, Outcome};
 use clap::Parser;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// How long one check may take, quick and at its full size: none waits for ever for what does not happen.
+const LONGEST: [Duration; 2] = [Duration::from_secs(120), Duration::from_secs(1800)];
 
 #[derive(Parser)]
 struct Arguments {
@@ -28,6 +31,9 @@ struct Arguments {
     /// How often, for checks that repeat: kills, power cuts, damaged bits, reloads.
     #[arg(long)]
     runs: Option<u64>,
+    /// How often a check that failed may run again: some compare times, and the machine may have been busy.
+    #[arg(long, default_value_t = 0)]
+    retries: u32,
     /// What is random follows from it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -73,27 +79,12 @@ async fn run(arguments: &Arguments) -> ExitCode {
     };
     let mut failed = Vec::new();
     for check in chosen {
-        let began = Instant::now();
-        let scratch = tempfile::Builder::new().prefix("faults-").tempdir().expect("a directory");
-        let context = Context {
-            program: program.clone(),
-            scratch: scratch.path().to_owned(),
-            seed: arguments.seed,
-            quick: arguments.quick,
-            runs: arguments.runs,
-        };
-        let outcome = (check.run)(context).await;
-        let (seed, seconds) = (arguments.seed, began.elapsed().as_secs_f64());
-        match outcome {
-            Ok(Outcome::Passed(numbers)) => {
-                println!("{} {}: ok {numbers} seed={seed} ({seconds:.1} s)", check.id, check.what);
-            }
-            Ok(Outcome::Skipped(why)) => println!("{} {}: SKIPPED, {why}", check.id, check.what),
-            Err(why) => {
-                println!("{} {}: FAILED seed={seed} ({seconds:.1} s)\n    {why}", check.id, check.what);
-                println!("    again: cargo run -p faults -- {} --seed {seed}", check.id);
-                failed.push(check.id);
-            }
+        let mut passed = false;
+        for _ in 0..=arguments.retries {
+            passed = passed || attempt(check, arguments, &program).await;
+        }
+        if !passed {
+            failed.push(check.id);
         }
     }
     if failed.is_empty() {
@@ -101,6 +92,34 @@ async fn run(arguments: &Arguments) -> ExitCode {
     }
     println!("failed: {}", failed.join(" "));
     ExitCode::FAILURE
+}
+
+/// Runs one check and says whether it passed.
+async fn attempt(check: &Check, arguments: &Arguments, program: &Path) -> bool {
+    let (Check { id, what, .. }, seed) = (check, arguments.seed);
+    let scratch = tempfile::Builder::new().prefix("faults-").tempdir().expect("a directory");
+    let context = Context {
+        program: program.to_owned(),
+        scratch: scratch.path().to_owned(),
+        seed,
+        quick: arguments.quick,
+        runs: arguments.runs,
+    };
+    let began = Instant::now();
+    let longest = LONGEST[usize::from(!arguments.quick)];
+    let outcome = tokio::time::timeout(longest, (check.run)(context)).await;
+    let outcome = outcome.unwrap_or_else(|_| Err(format!("it has not ended after {longest:?}")));
+    let seconds = began.elapsed().as_secs_f64();
+    match &outcome {
+        Ok(Outcome::Passed(numbers)) => println!("{id} {what}: ok {numbers} seed={seed} ({seconds:.1} s)"),
+        Ok(Outcome::Skipped(why)) => println!("{id} {what}: SKIPPED, {why}"),
+        Err(why) => {
+            println!("{id} {what}: FAILED seed={seed} ({seconds:.1} s)\n    {why}");
+            println!("    the log of the bridge ended so:\n    {}", bridge::last_words(scratch.path()));
+            println!("    again: cargo run -p faults -- {id} --seed {seed}");
+        }
+    }
+    outcome.is_ok()
 }
 
 /// The program under test; built first if no other is named.

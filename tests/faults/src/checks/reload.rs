@@ -59,7 +59,7 @@ async fn counted(bridge: &mut Bridge, outcome: &str, wanted: u64) -> Result<(), 
             return Ok(());
         }
         if began.elapsed() > Duration::from_secs(20) {
-            return Err(format!("{wanted} reloads are not {outcome}\n    {}", bridge.setup.last_words()));
+            return Err(format!("{wanted} reloads are not {outcome}"));
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }

@@ -1,7 +1,7 @@
 //! B7, E6 and E7: stops in order, starts with much to do, and a second process.
 
 use super::{Context, Outcome, Ran};
-use crate::bridge::{PATIENCE, QUICK_RETRY, port};
+use crate::bridge::{PATIENCE, QUICK_RETRY, last_words, port};
 use crate::load::{Answer, Client, Protocol, send_all};
 use crate::oracle::Oracle;
 use muxbridge_testkit::{Reply, Server};
@@ -27,7 +27,7 @@ pub(super) async fn two(context: Context) -> Ran {
     let beside = setup.beside();
     let mut second = beside.start();
     let status = second.ended(PATIENCE).await?;
-    let words = beside.last_words();
+    let words = last_words(&beside.dir);
     if status.code() != Some(69) || !words.contains(&format!("in use by process {}", first.pid())) {
         return Err(format!("the second process ended with {status} and said: {words}"));
     }
