@@ -70,11 +70,22 @@ impl HttpClient {
     /// A request without an answer (no connection, lost connection, timeout) is `Retryable`. An answer of more than
     /// [`MAX_RESPONSE_BYTES`] is `Permanent`. Every HTTP status is `Ok`.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ExportError> {
+        self.send_chain(request.map(|body| Bytes::new().chain(body))).await
+    }
+
+    /// The same with a body in two parts, which nobody has to copy together.
+    ///
+    /// # Errors
+    /// As [`HttpClient::send`].
+    pub async fn send_chain(
+        &self,
+        request: Request<Chain<Bytes, Bytes>>,
+    ) -> Result<Response<Bytes>, ExportError> {
         let uri = request.uri().clone();
         let exchange = async {
             let response = self
                 .client
-                .request(request.map(|body| Full::new(Bytes::new().chain(body))))
+                .request(request.map(Full::new))
                 .await
                 .map_err(|e| TransportError::retryable(&uri, &e))?;
             read(&uri, response).await

@@ -14,7 +14,7 @@ pub use metrics::{
     Buckets, Exemplar, ExponentialPoint, HistogramPoint, Metric, MetricData, Number, NumberPoint,
     QuantileValue, SummaryPoint, Temporality,
 };
-pub use traces::{Event, Link, Span, SpanKind, Status, StatusCode};
+pub use traces::{Event, Link, Span, SpanIds, SpanKind, Status, StatusCode};
 
 use crate::schema::field;
 use crate::wire::{Fields, Value, read_varint};

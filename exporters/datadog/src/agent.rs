@@ -3,6 +3,7 @@
 mod info;
 
 use crate::delivery::{Post, TakenSize};
+use crate::encode::parts::Body;
 use crate::endpoint::{Encoding, Endpoint, Whose};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri};
@@ -161,7 +162,7 @@ pub(crate) struct Traces<'a> {
 }
 
 impl Post for Traces<'_> {
-    async fn post(&self, body: Vec<u8>, pieces: usize) -> Result<(), ExportError> {
+    async fn post(&self, body: Body, pieces: usize) -> Result<(), ExportError> {
         let mut headers = HeaderMap::new();
         headers.insert(TRACE_COUNT, HeaderValue::from(pieces));
         if self.computed_stats {

@@ -1,6 +1,6 @@
 //! Pieces to an endpoint: packed into requests, halved when they are too large, and never sent twice.
 
-use crate::encode::parts::{Frame, Limit, Parts};
+use crate::encode::parts::{Body, Frame, Limit, Parts};
 use muxbridge_core::{Delivered, ExportError};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Sends the body of one request.
 pub(crate) trait Post {
     /// Sends a body that holds this many pieces.
-    fn post(&self, body: Vec<u8>, pieces: usize) -> impl Future<Output = Result<(), ExportError>> + Send;
+    fn post(&self, body: Body, pieces: usize) -> impl Future<Output = Result<(), ExportError>> + Send;
 
     /// What is known of the sizes that are taken there.
     fn size(&self) -> &TakenSize;

@@ -35,10 +35,10 @@ use parts::{Frame, Limit, Parts};
 pub use sampling::keeps;
 
 use muxbridge_core::{Batch, Signal};
-use muxbridge_pdata::view::{Resource, Scope, Span};
+use muxbridge_pdata::view::{Resource, Scope, SpanIds};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use span::{Place, SpanEncoder};
+use span::{Own, Place, SpanEncoder};
 use std::collections::{BTreeMap, HashMap};
 
 /// How operations are named. The names of the metrics that Datadog makes of spans begin with them.
@@ -127,12 +127,14 @@ impl Counts {
     }
 }
 
-/// A span and what stands around it.
+/// A span and what stands around it. The span is read only when it is written: read here already, it would leave the
+/// caches until then, and its attributes would be walked twice.
 struct Entry<'a> {
     chunk: u32,
     resource: u32,
     scope: u32,
-    span: Span<'a>,
+    raw: &'a [u8],
+    ids: SpanIds<'a>,
 }
 
 /// The spans of a batch, those of one trace together.
@@ -149,7 +151,10 @@ pub fn traces(batch: &Batch, options: &Options, counts: &mut Counts) -> Vec<Payl
     let parts = trace_chunks(batch, options, counts);
     let limit = Limit { bytes: options.max_payload, pieces: usize::MAX };
     let ranges = parts.pack(0, &Frame::Msgpack, limit);
-    ranges.into_iter().map(|r| Payload { chunks: r.len(), body: parts.body(&Frame::Msgpack, r) }).collect()
+    ranges
+        .into_iter()
+        .map(|r| Payload { chunks: r.len(), body: parts.body(&Frame::Msgpack, r).joined().into() })
+        .collect()
 }
 
 /// The same, as pieces of requests: one for each chunk.
@@ -159,32 +164,37 @@ pub fn trace_chunks(batch: &Batch, options: &Options, counts: &mut Counts) -> Pa
         return parts;
     }
     let Collected { resources, scopes, entries } = Collected::read(batch, options, counts);
+    // Longer than the batch, as each span has its resource with it and ids are text too; what is not used costs nothing.
+    parts.reserve(2 * batch.otlp().len());
     let mut encoder = SpanEncoder::new(options, counts);
-    let mut ids = Vec::new();
+    let (mut ids, mut own) = (Vec::new(), Own::default());
     for spans in entries.chunk_by(|a, b| a.chunk == b.chunk) {
         ids.clear();
-        ids.extend(spans.iter().map(|e| id(e.span.span_id)));
+        ids.extend(spans.iter().map(|e| id(e.ids.span_id)));
         ids.sort_unstable();
-        let is_root = |e: &Entry<'_>| ids.binary_search(&id(e.span.parent_span_id)).is_err();
+        let is_root = |e: &Entry<'_>| ids.binary_search(&id(e.ids.parent_span_id)).is_err();
         let decision = if options.rates.is_empty() {
             None
         } else {
             spans.iter().find(|e| is_root(e)).or(spans.first()).and_then(|root| {
-                let (service, env) = encoder.service_and_env(&root.span, &resources[root.resource as usize]);
-                let trace = id(root.span.trace_id.get(8..).unwrap_or_default());
+                own.read(root.raw);
+                let (service, env) = encoder.service_and_env(&own, &resources[root.resource as usize]);
+                let trace = id(root.ids.trace_id.get(8..).unwrap_or_default());
                 sampling::decide(&options.rates, &service, &env, trace)
             })
         };
-        let trace = spans.first().map_or([b'0'; 32], |first| hex_digits(first.span.trace_id));
+        let trace = spans.first().map_or([b'0'; 32], |first| hex_digits(first.ids.trace_id));
         parts.build(spans.len() as u32, |out| {
             msgpack::array(out, spans.len());
             for (i, entry) in spans.iter().enumerate() {
                 let place = Place { first: i == 0, chunk_root: is_root(entry), decision, trace };
                 let around = (&scopes[entry.scope as usize], &resources[entry.resource as usize]);
-                encoder.span(out, &entry.span, around.0, around.1, &place);
+                let span = own.read(entry.raw);
+                encoder.span(out, &span, &own, around, &place);
             }
         });
     }
+    parts.seal();
     parts
 }
 
@@ -198,21 +208,22 @@ impl<'a> Collected<'a> {
             let resource = all.resource(&items.resource, options);
             for scope in items.scopes() {
                 let scope_index = all.scope(&scope.scope);
-                for span in scope.spans() {
+                for raw in scope.items() {
+                    let ids = SpanIds::read(raw);
                     // The Agent sees the low half of a trace id.
-                    let trace = id(span.trace_id.get(8..).unwrap_or_default());
-                    if trace == 0 || id(span.span_id) == 0 {
+                    let trace = id(ids.trace_id.get(8..).unwrap_or_default());
+                    if trace == 0 || id(ids.span_id) == 0 {
                         counts.no_id += 1;
                         continue;
                     }
                     // Spans of a trace mostly stand together.
-                    if span.trace_id != last {
+                    if ids.trace_id != last {
                         let next = chunks.len() as u32;
-                        let of_trace = *chunks.entry(span.trace_id).or_insert(next);
+                        let of_trace = *chunks.entry(ids.trace_id).or_insert(next);
                         sorted &= of_trace >= chunk;
-                        (last, chunk) = (span.trace_id, of_trace);
+                        (last, chunk) = (ids.trace_id, of_trace);
                     }
-                    all.entries.push(Entry { chunk, resource, scope: scope_index, span });
+                    all.entries.push(Entry { chunk, resource, scope: scope_index, raw, ids });
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! One URL that takes bodies: headers, compression, and what its answers mean.
 
 use crate::delivery::{Post, TakenSize};
-use bytes::Bytes;
+use crate::encode::parts::Body;
+use bytes::{Buf, Bytes};
 use flate2::write::ZlibEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -85,7 +86,7 @@ impl Endpoint {
     }
 
     /// Sends one body, with these headers more. The answer, if it is a success.
-    pub(crate) async fn send(&self, body: Vec<u8>, more: HeaderMap) -> Result<Response<Bytes>, ExportError> {
+    pub(crate) async fn send(&self, body: Body, more: HeaderMap) -> Result<Response<Bytes>, ExportError> {
         let result = self.exchange(body, more).await;
         if result.is_ok() {
             self.sent.add(1);
@@ -95,10 +96,10 @@ impl Endpoint {
         result
     }
 
-    async fn exchange(&self, body: Vec<u8>, more: HeaderMap) -> Result<Response<Bytes>, ExportError> {
+    async fn exchange(&self, body: Body, more: HeaderMap) -> Result<Response<Bytes>, ExportError> {
         let body = compress(self.encoding, body).map_err(|e| ExportError::permanent("unencodable", e))?;
         let length = body.len() as u64;
-        let mut request = Request::new(Bytes::from(body));
+        let mut request = Request::new(body.head.chain(body.pieces));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
@@ -113,7 +114,7 @@ impl Endpoint {
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("deflate"));
             }
         }
-        let result = match self.client.send(request).await {
+        let result = match self.client.send_chain(request).await {
             Ok(response) if response.status().is_success() => Ok(response),
             Ok(response) => Err(self.error(&response)),
             Err(error) => Err(error),
@@ -150,7 +151,7 @@ impl Endpoint {
 }
 
 impl Post for Endpoint {
-    async fn post(&self, body: Vec<u8>, _pieces: usize) -> Result<(), ExportError> {
+    async fn post(&self, body: Body, _pieces: usize) -> Result<(), ExportError> {
         self.send(body, HeaderMap::new()).await.map(drop)
     }
 
@@ -159,15 +160,16 @@ impl Post for Endpoint {
     }
 }
 
-fn compress(encoding: Encoding, body: Vec<u8>) -> std::io::Result<Vec<u8>> {
+fn compress(encoding: Encoding, body: Body) -> std::io::Result<Body> {
     match encoding {
         Encoding::Identity => Ok(body),
-        Encoding::Gzip => Compression::Gzip.encode(&body),
+        Encoding::Gzip => Ok(Compression::Gzip.encode(&body.joined())?.into()),
         Encoding::Deflate => {
             let out = Vec::with_capacity(body.len() / 4 + 64);
             let mut encoder = ZlibEncoder::new(out, flate2::Compression::new(1));
-            encoder.write_all(&body)?;
-            encoder.finish()
+            encoder.write_all(&body.head)?;
+            encoder.write_all(&body.pieces)?;
+            Ok(encoder.finish()?.into())
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::encode::logs::{LogCounts, LogOptions, logs};
 use crate::encode::marked::{check_items, event_bodies, marked};
 use crate::encode::metrics::{Distributions, intake};
 use crate::encode::otlp::otlp_traces;
-use crate::encode::parts::{Frame, Limit, Parts};
+use crate::encode::parts::{Body, Frame, Limit, Parts};
 use crate::encode::stats::{Context, client_stats, stats_payload};
 use crate::encode::{Counts, Options, trace_chunks};
 use crate::endpoint::{Encoding, Endpoint, Whose};
@@ -303,8 +303,8 @@ struct Stats<'a> {
 }
 
 impl Post for Stats<'_> {
-    async fn post(&self, body: Vec<u8>, pieces: usize) -> Result<(), ExportError> {
-        self.endpoint.post(stats_payload(&body, self.context, self.env), pieces).await
+    async fn post(&self, body: Body, pieces: usize) -> Result<(), ExportError> {
+        self.endpoint.post(stats_payload(&body.joined(), self.context, self.env).into(), pieces).await
     }
 
     fn size(&self) -> &TakenSize {

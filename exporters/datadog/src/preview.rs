@@ -71,7 +71,7 @@ fn spans(config: &Config, batch: &Batch, shown: &mut Preview) -> Option<()> {
 /// All pieces as one body, if there are any.
 fn bodies(parts: &Parts, frame: &Frame, shown: &mut Preview) {
     if !parts.is_empty() {
-        shown.line(&String::from_utf8_lossy(&parts.body(frame, 0..parts.len())));
+        shown.line(&String::from_utf8_lossy(&parts.body(frame, 0..parts.len()).joined()));
     }
 }
 

@@ -45,7 +45,7 @@ fn spans(format: Format, content: bool) -> Vec<Value> {
     let applications = llm_spans(&model_trace(), &options);
     assert_eq!(applications.len(), 1);
     let parts = &applications[0].spans;
-    let body = parts.body(&applications[0].frame(format), 0..parts.len());
+    let body = parts.body(&applications[0].frame(format), 0..parts.len()).joined();
     let body: Value = serde_json::from_slice(&body).unwrap();
     match format {
         Format::Api => body["data"]["attributes"]["spans"].as_array().unwrap().clone(),

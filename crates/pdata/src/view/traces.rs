@@ -41,6 +41,33 @@ pub enum StatusCode {
     Error = 2,
 }
 
+/// The ids of a span, for those who group spans before they read them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SpanIds<'a> {
+    /// 16 bytes, or empty.
+    pub trace_id: &'a [u8],
+    /// 8 bytes, or empty.
+    pub span_id: &'a [u8],
+    /// 8 bytes; empty for a root.
+    pub parent_span_id: &'a [u8],
+}
+
+impl<'a> SpanIds<'a> {
+    /// Reads them of the body of a span.
+    pub fn read(raw: &'a [u8]) -> Self {
+        let mut ids = SpanIds::default();
+        for f in Fields::new(raw) {
+            match f.number {
+                field::span::TRACE_ID => ids.trace_id = f.value.as_bytes(),
+                field::span::SPAN_ID => ids.span_id = f.value.as_bytes(),
+                field::span::PARENT_SPAN_ID => ids.parent_span_id = f.value.as_bytes(),
+                _ => {}
+            }
+        }
+        ids
+    }
+}
+
 /// `Status` of a span.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Status<'a> {

@@ -139,6 +139,10 @@ impl<'a> Attributes<'_, 'a> {
     /// The first of these attributes that is not empty, as text.
     #[inline]
     pub(super) fn text(&self, keys: &[Key]) -> Option<Cow<'a, str>> {
+        // Most spans have none of what is asked for.
+        if !self.any(keys) {
+            return None;
+        }
         keys.iter().find_map(|key| Some(as_text(&self.get(*key)?)).filter(|text| !text.is_empty()))
     }
 

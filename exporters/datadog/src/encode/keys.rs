@@ -101,6 +101,28 @@ pub(super) const READ: usize = Key::ErrorStack as usize + 1;
 // A set of keys is one number.
 const _: () = assert!(ALL.len() <= 128);
 
+/// Room for a key as msgpack writes it: a byte of length, at most 31 of text.
+pub(super) const WIRE: usize = 32;
+/// Every key as msgpack writes it.
+static WIRES: [[u8; WIRE]; ALL.len()] = wires();
+
+const fn wires() -> [[u8; WIRE]; ALL.len()] {
+    let mut wires = [[0; WIRE]; ALL.len()];
+    let mut i = 0;
+    while i < ALL.len() {
+        let text = ALL[i].1.as_bytes();
+        assert!(text.len() < WIRE, "a longer key has another form in msgpack");
+        wires[i][0] = 0xa0 | text.len() as u8;
+        let mut at = 0;
+        while at < text.len() {
+            wires[i][at + 1] = text[at];
+            at += 1;
+        }
+        i += 1;
+    }
+    wires
+}
+
 const SLOT_BITS: u32 = 10;
 const SLOTS: usize = 1 << SLOT_BITS;
 static TABLE: [u8; SLOTS] = table();
@@ -161,8 +183,10 @@ impl Key {
         (name.as_bytes() == text).then_some(*key)
     }
 
-    pub(super) const fn text(self) -> &'static str {
-        ALL[self as usize].1
+    /// Itself in msgpack, and how many of these bytes that is.
+    #[inline]
+    pub(super) fn wire(self) -> (&'static [u8; WIRE], usize) {
+        (&WIRES[self as usize], ALL[self as usize].1.len() + 1)
     }
 
     /// Itself in a set of keys.
@@ -202,7 +226,8 @@ mod tests {
     fn every_key_is_found_and_nothing_else() {
         for (key, text) in ALL {
             assert_eq!(Key::of(text.as_bytes(), hash(text.as_bytes())), Some(*key));
-            assert_eq!(key.text(), *text);
+            let (wire, length) = key.wire();
+            assert_eq!(&wire[1..length], text.as_bytes());
             let other = format!("{text}x");
             assert_eq!(Key::of(other.as_bytes(), hash(other.as_bytes())), None);
         }

@@ -3,12 +3,15 @@
 //! A piece is what no request may cut: the chunk of a trace, a series, a log. Every body that Datadog reads is a list of
 //! pieces with something around it, so that packing below a limit and halving what is too large are the same for all.
 
+use bytes::Bytes;
 use std::ops::Range;
 
 /// Pieces one after another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parts {
     bytes: Vec<u8>,
+    /// The same bytes after [`Parts::seal`].
+    sealed: Bytes,
     ends: Vec<usize>,
     items: Vec<u32>,
 }
@@ -21,9 +24,28 @@ impl Parts {
 
     /// Adds a piece for `items` items of its batch that `write` appends.
     pub fn build(&mut self, items: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        if !self.sealed.is_empty() {
+            self.bytes = std::mem::take(&mut self.sealed).into();
+        }
         write(&mut self.bytes);
         self.ends.push(self.bytes.len());
         self.items.push(items);
+    }
+
+    /// Makes room for so many bytes of pieces.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
+    /// Makes msgpack bodies share the memory of the pieces: a copy of them is a twelfth of the work on a batch of spans.
+    pub fn seal(&mut self) {
+        if self.sealed.is_empty() {
+            self.sealed = std::mem::take(&mut self.bytes).into();
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        if self.sealed.is_empty() { &self.bytes } else { &self.sealed }
     }
 
     /// How many pieces there are.
@@ -43,7 +65,7 @@ impl Parts {
 
     /// One piece.
     pub fn piece(&self, i: usize) -> &[u8] {
-        &self.bytes[self.start(i)..self.ends[i]]
+        &self.bytes()[self.start(i)..self.ends[i]]
     }
 
     fn start(&self, i: usize) -> usize {
@@ -72,32 +94,70 @@ impl Parts {
     }
 
     /// The body of a request with these pieces.
-    pub fn body(&self, frame: &Frame, range: Range<usize>) -> Vec<u8> {
+    pub fn body(&self, frame: &Frame, range: Range<usize>) -> Body {
         let inner = self.start(range.start)..range.end.checked_sub(1).map_or(0, |last| self.ends[last]);
-        let mut body = Vec::with_capacity(inner.len() + range.len() + frame.overhead());
+        let mut head = Vec::new();
         match frame {
             Frame::Msgpack => {
                 // A length cannot fail to be written to memory.
-                let _ = rmp::encode::write_array_len(&mut body, range.len() as u32);
-                body.extend_from_slice(&self.bytes[inner]);
+                let _ = rmp::encode::write_array_len(&mut head, range.len() as u32);
+                if !self.sealed.is_empty() {
+                    return Body { head: head.into(), pieces: self.sealed.slice(inner) };
+                }
+                head.reserve_exact(inner.len());
+                head.extend_from_slice(&self.bytes()[inner]);
             }
             Frame::Fields { before, after } => {
-                body.extend_from_slice(before);
-                body.extend_from_slice(&self.bytes[inner]);
-                body.extend_from_slice(after);
+                head.reserve_exact(inner.len() + frame.overhead());
+                head.extend_from_slice(before);
+                head.extend_from_slice(&self.bytes()[inner]);
+                head.extend_from_slice(after);
             }
             Frame::Json { before, after } => {
-                body.extend_from_slice(before.as_bytes());
+                head.reserve_exact(inner.len() + range.len() + frame.overhead());
+                head.extend_from_slice(before.as_bytes());
                 for i in range.clone() {
                     if i > range.start {
-                        body.push(b',');
+                        head.push(b',');
                     }
-                    body.extend_from_slice(self.piece(i));
+                    head.extend_from_slice(self.piece(i));
                 }
-                body.extend_from_slice(after.as_bytes());
+                head.extend_from_slice(after.as_bytes());
             }
         }
-        body
+        Body { head: head.into(), pieces: Bytes::new() }
+    }
+}
+
+/// A body in two parts, of which the second one may be memory that others share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Body {
+    /// What comes first: all of it, if the pieces share no memory.
+    pub head: Bytes,
+    /// The rest.
+    pub pieces: Bytes,
+}
+
+impl Body {
+    /// How long it is.
+    pub fn len(&self) -> usize {
+        self.head.len() + self.pieces.len()
+    }
+
+    /// Whether it is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Both parts as one.
+    pub fn joined(self) -> Bytes {
+        if self.pieces.is_empty() { self.head } else { [self.head, self.pieces].concat().into() }
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Body { head: bytes.into(), pieces: Bytes::new() }
     }
 }
 
@@ -193,9 +253,16 @@ mod tests {
     #[test]
     fn frames_stand_around_the_pieces() {
         let parts = parts();
-        assert_eq!(parts.body(&Frame::json_list(), 0..3), b"[1,22,333]");
-        assert_eq!(parts.body(&Frame::Msgpack, 1..3), b"\x9222333");
+        let body = |parts: &Parts, frame: &Frame, range| parts.body(frame, range).joined();
         let frame = Frame::Fields { before: b"<".to_vec(), after: b">".to_vec() };
-        assert_eq!(parts.body(&frame, 0..2), b"<122>");
+        let mut sealed = parts.clone();
+        sealed.seal();
+        for parts in [&parts, &sealed] {
+            assert_eq!(body(parts, &Frame::json_list(), 0..3), "[1,22,333]");
+            assert_eq!(body(parts, &Frame::Msgpack, 1..3), b"\x9222333"[..]);
+            assert_eq!(body(parts, &frame, 0..2), "<122>");
+        }
+        sealed.push(b"4", 1);
+        assert_eq!(body(&sealed, &Frame::json_list(), 1..4), "[22,333,4]");
     }
 }

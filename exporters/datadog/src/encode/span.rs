@@ -12,7 +12,6 @@ use super::{Counts, OperationName, Options, id};
 use muxbridge_exporter_statsd::encode::value::as_text;
 use muxbridge_pdata::schema::field;
 use muxbridge_pdata::view::{AnyValue, KeyValue, Span, SpanKind, StatusCode, text};
-use muxbridge_pdata::wire::Fields as WireFields;
 use std::borrow::Cow;
 
 /// The longest type, in bytes.
@@ -32,18 +31,17 @@ pub(super) struct Place {
 }
 
 /// Encodes spans, with buffers that are used again for the next one.
-pub(super) struct SpanEncoder<'o, 'a> {
+pub(super) struct SpanEncoder<'o> {
     options: &'o Options,
     pub(super) counts: &'o mut Counts,
     maps: Maps,
-    own: Own<'a>,
     json: String,
     events: Vec<u8>,
 }
 
-/// What a span holds besides its scalar fields.
+/// What a span holds besides its scalar fields. The room for it is used again for the next span.
 #[derive(Default)]
-struct Own<'a> {
+pub(super) struct Own<'a> {
     attributes: Vec<Attribute<'a>>,
     values: Values<'a>,
     /// Whether one of the attributes is of a call to a model.
@@ -53,60 +51,49 @@ struct Own<'a> {
 }
 
 impl<'a> Own<'a> {
-    /// Reads them in one pass.
-    fn read(&mut self, span: &Span<'a>) {
+    /// Reads a span, all of it in one pass.
+    pub(super) fn read(&mut self, raw: &'a [u8]) -> Span<'a> {
         self.attributes.clear();
         self.values.clear();
         (self.model, self.events, self.links) = (false, false, false);
-        for f in WireFields::new(span.raw()) {
-            match f.number {
-                field::span::ATTRIBUTES => {
-                    let kv = KeyValue::read(f.value.as_bytes());
-                    let attribute = Attribute::of(&kv);
-                    self.model |= kv.key.starts_with(b"gen_ai.");
-                    self.values.keep(&attribute);
-                    self.attributes.push(attribute);
-                }
-                field::span::EVENTS => self.events = true,
-                field::span::LINKS => self.links = true,
-                _ => {}
+        Span::read_each(raw, |f| match f.number {
+            field::span::ATTRIBUTES => {
+                let kv = KeyValue::read(f.value.as_bytes());
+                let attribute = Attribute::of(&kv);
+                self.model |= kv.key.starts_with(b"gen_ai.");
+                self.values.keep(&attribute);
+                self.attributes.push(attribute);
             }
-        }
+            field::span::EVENTS => self.events = true,
+            field::span::LINKS => self.links = true,
+            _ => {}
+        })
     }
 }
 
-impl<'o, 'a> SpanEncoder<'o, 'a> {
+impl<'o> SpanEncoder<'o> {
     pub(super) fn new(options: &'o Options, counts: &'o mut Counts) -> Self {
-        SpanEncoder {
-            options,
-            counts,
-            maps: Maps::default(),
-            own: Own::default(),
-            json: String::new(),
-            events: Vec::new(),
-        }
+        SpanEncoder { options, counts, maps: Maps::default(), json: String::new(), events: Vec::new() }
     }
 
     /// Appends the span to its chunk.
-    pub(super) fn span(
+    pub(super) fn span<'a>(
         &mut self,
         out: &mut Vec<u8>,
         span: &Span<'a>,
-        scope: &ScopeEntry<'a>,
-        resource: &ResourceEntry<'a>,
+        own: &Own<'a>,
+        (scope, resource): (&ScopeEntry<'a>, &ResourceEntry<'a>),
         place: &Place,
     ) {
         self.maps.clear();
-        let mut own = std::mem::take(&mut self.own);
-        own.read(span);
         let attributes = Attributes { span: &own.values, resource: &resource.values };
         // The first value of a key stays: what is computed, then the span, its scope, its resource.
         self.trace(span, &attributes, resource, place);
-        self.fixed(span, &own, scope, resource, place);
+        self.fixed(span, own, scope, resource, place);
         if span.status.code == StatusCode::Error {
             self.error(span, &attributes);
         }
-        self.events_and_links(span, &own);
+        self.events_and_links(span, own);
         let content = self.options.content;
         for attribute in own.attributes.iter().chain(&scope.attributes) {
             self.counts.content += u64::from(attribute.write(&mut self.maps, content));
@@ -120,22 +107,16 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
         self.counts.content += resource.content;
         self.fields(out, span, &attributes, resource, tail);
         self.counts.encoded += 1;
-        self.own = own;
     }
 
     /// The service and the environment of a span, for the Agent's rates.
-    pub(super) fn service_and_env(
-        &mut self,
-        span: &Span<'a>,
-        resource: &ResourceEntry<'a>,
-    ) -> (String, String) {
-        self.own.read(span);
-        let attributes = Attributes { span: &self.own.values, resource: &resource.values };
+    pub(super) fn service_and_env(&self, own: &Own<'_>, resource: &ResourceEntry<'_>) -> (String, String) {
+        let attributes = Attributes { span: &own.values, resource: &resource.values };
         let service = attributes.text(&[Key::ServiceName]);
         (normalize_service(service.as_deref().unwrap_or(NO_SERVICE)), env_of(&attributes, self.options))
     }
 
-    fn fields(
+    fn fields<'a>(
         &mut self,
         out: &mut Vec<u8>,
         span: &Span<'a>,
@@ -178,7 +159,7 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
     }
 
     /// What is said of the whole trace, and whether the span counts for the statistics that the Agent makes.
-    fn trace(
+    fn trace<'a>(
         &mut self,
         span: &Span<'a>,
         attributes: &Attributes<'_, 'a>,
@@ -230,7 +211,7 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
     }
 
     /// What every span has.
-    fn fixed(
+    fn fixed<'a>(
         &mut self,
         span: &Span<'a>,
         own: &Own<'a>,
@@ -286,7 +267,7 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
     }
 
     /// The three fields of an error: what the span says, else its status, its last exception, its HTTP status.
-    fn error(&mut self, span: &Span<'a>, attributes: &Attributes<'_, 'a>) {
+    fn error<'a>(&mut self, span: &Span<'a>, attributes: &Attributes<'_, 'a>) {
         let exception = last_exception(span);
         let thrown = |key: &[u8]| {
             let value = exception.as_ref()?.attribute(key)?;
@@ -314,7 +295,7 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
         }
     }
 
-    fn events_and_links(&mut self, span: &Span<'a>, own: &Own<'a>) {
+    fn events_and_links(&mut self, span: &Span<'_>, own: &Own<'_>) {
         self.events.clear();
         let meta = &mut self.maps.meta;
         if own.events {
