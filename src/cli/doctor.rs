@@ -1,5 +1,6 @@
 //! `muxbridge doctor`: tries out what a configuration names, and says what to mend.
 
+mod defects;
 mod destinations;
 mod host;
 mod sources;
@@ -118,11 +119,11 @@ fn check(config: Config, send: bool) -> Result<Vec<Finding>, Failure> {
     runtime.block_on(async {
         let running = host::admin(&config.service, &mut findings);
         host::data_directory(&config.service, &mut findings);
-        let Config { receivers, exporters, pipelines, .. } = config;
-        let used = |id: &str| pipelines.iter().any(|p| p.receivers.iter().any(|r| r == id));
-        for (id, receiver) in receivers.iter().filter(|(id, _)| used(id)) {
-            sources::check(id, &**receiver, running, &mut findings).await;
+        let used = |id: &str| config.pipelines.iter().any(|p| p.receivers.iter().any(|r| r == id));
+        for id in config.receivers.keys().filter(|id| used(id)) {
+            sources::check(id, &config, running, &mut findings).await;
         }
+        let Config { exporters, pipelines, .. } = config;
         destinations::check(exporters, &pipelines, running, send, &mut findings).await;
     });
     Ok(findings)

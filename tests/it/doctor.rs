@@ -55,6 +55,13 @@ async fn where_all_is_well_every_check_is_ok_and_each_destination_took_one_item_
     {
         assert!(text.contains(what), "{what}: {text}");
     }
+    let defects = text.lines().find(|l| l.starts_with("ok") && l.contains("known defects"));
+    let defects = defects.unwrap_or_else(|| panic!("{text}"));
+    for defect in
+        ["in milliseconds", "a thousand times too high", "not for each route", "counted twice", "say 0"]
+    {
+        assert!(defects.contains(defect), "{defect}: {defects}");
+    }
     let mut paths: Vec<String> = destination.requests().iter().map(|r| r.path.clone()).collect();
     paths.sort();
     assert_eq!(paths, ["/v1/metrics", "/v1/traces"]);
@@ -82,6 +89,24 @@ async fn what_does_not_work_is_named_with_what_to_mend_and_no_secret_is_shown() 
     assert!(line("exporters.otlphttp, metrics").contains("401"));
     assert!(line("service.data_dir").contains("file"));
     assert!(!text.contains("canary-7361"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_that_mends_nothing_of_modelmuxers_page_is_named() {
+    let (source, destination) = (modelmuxer().await, Server::start(|_| Reply::status(200)).await);
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let yaml = yaml(port(), port(), &source.url(), &destination.url(), &data);
+    let yaml = yaml.replace("prometheus], processors: [modelmuxer]", "prometheus], processors: []");
+    let output = doctor(directory.path(), &yaml);
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let warning = text.lines().find(|l| l.starts_with("warn") && l.contains("known defects"));
+    let warning = warning.unwrap_or_else(|| panic!("{text}"));
+    assert!(
+        warning.contains("pipelines.metrics") && warning.contains("add the processor modelmuxer"),
+        "{warning}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,9 @@
 //! Where telemetry comes from: ports that must be free, pages that must be there.
 
-use super::Finding;
-use muxbridge_core::{
-    Batch, BoxFuture, BuildContext, Clock, Consumer, Counters, ErasedReceiver, Refused, Stop, names,
-};
-use std::sync::{Arc, Mutex, PoisonError};
+use super::{Finding, defects};
+use crate::config::Config;
+use muxbridge_core::{Batch, BoxFuture, BuildContext, Clock, Consumer, Counters, Refused, Stop, names};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -13,12 +12,8 @@ const PATIENCE: Duration = Duration::from_secs(12);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Tries one receiver.
-pub(super) async fn check(
-    id: &str,
-    receiver: &dyn ErasedReceiver,
-    running: bool,
-    findings: &mut Vec<Finding>,
-) {
+pub(super) async fn check(id: &str, config: &Config, running: bool, findings: &mut Vec<Finding>) {
+    let Some(receiver) = config.receivers.get(id) else { return };
     let what = format!("receivers.{id}");
     // A scraper is for one worker; what listens is for each.
     let listens = receiver.every_worker();
@@ -46,7 +41,8 @@ pub(super) async fn check(
     }
     stop.stop();
     let _ = tokio::time::timeout(Duration::from_secs(1), task).await;
-    let ours = pages.0.lock().unwrap_or_else(PoisonError::into_inner).ours;
+    let pages = std::mem::take(&mut *pages.lock());
+    let ours = !pages.is_empty();
     for target in targets {
         let what = format!("{what}, {target}");
         let up = counters.sum(names::SCRAPE_UP, &[("target", &target)]) > 0;
@@ -66,6 +62,9 @@ pub(super) async fn check(
             }
         });
     }
+    if ours {
+        defects::check(&what, id, &pages, config, findings);
+    }
 }
 
 fn has(labels: &[(&'static str, String)], target: &str) -> bool {
@@ -82,20 +81,24 @@ fn targets(counters: &Counters, name: &str) -> Vec<String> {
     targets
 }
 
-/// Takes pages, and looks whose they are.
+/// Keeps the pages that are ModelMuxer's.
 #[derive(Default)]
-struct Pages(Mutex<Seen>);
+struct Pages(Mutex<Vec<Batch>>);
 
-#[derive(Default)]
-struct Seen {
-    ours: bool,
+impl Pages {
+    fn lock(&self) -> MutexGuard<'_, Vec<Batch>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Consumer for Pages {
     fn consume(&self, batch: Batch) -> BoxFuture<'_, Result<(), Refused>> {
         let mut scopes = batch.resources().flat_map(|resource| resource.scopes());
         let ours = scopes.any(|s| s.metrics().any(|metric| metric.name.starts_with(b"modelmuxer_")));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).ours |= ours;
+        drop(scopes);
+        if ours {
+            self.lock().push(batch);
+        }
         Box::pin(std::future::ready(Ok(())))
     }
 }
