@@ -191,6 +191,22 @@ async fn h2_what_grows_beyond_the_limit_is_413_and_leaves_the_budget_as_it_was()
     assert_eq!(rig.counters.sum(names::BAD_REQUESTS, &[("reason", "too_large")]), 6);
 }
 
+/// The frame names its window, and a decoder reserves it before it has seen a byte of the content.
+#[tokio::test]
+async fn m3_a_zstd_frame_that_asks_for_more_than_8_mib_of_window_is_refused() {
+    let otlp = recorded().remove(1);
+    for (window_log, expected) in [(23, 200), (24, 400), (27, 400)] {
+        let rig = rig(None, 256 * MIB);
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(window_log).unwrap();
+        encoder.write_all(&otlp).unwrap();
+        let body = encoder.finish().unwrap();
+        let (status, ..) = send(&rig, post("/v1/traces", &[PB, ("content-encoding", b"zstd")], body)).await;
+        assert_eq!(status, expected, "2^{window_log} bytes");
+        assert_eq!(rig.budget.free(), 256 * MIB);
+    }
+}
+
 #[tokio::test]
 async fn r1_each_compression_arrives_as_what_was_compressed_and_a_broken_one_is_400() {
     let otlp = recorded().remove(1);
