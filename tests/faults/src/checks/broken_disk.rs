@@ -37,7 +37,8 @@ pub(super) async fn errors(context: Context) -> Ran {
         let inject = format!("inject={calls}:error={error}:{when}");
         let trace = format!("trace={calls}");
         // Below the process, so that the number of the child is that of the bridge.
-        let words = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+        let calls_made = context.scratch.join("strace").display().to_string();
+        let words = ["strace", "-D", "-f", "-qq", "-o", &calls_made, "-e", &trace, "-e", &inject];
         setup.prefix = words.map(str::to_owned).to_vec();
         let mut bridge = setup.start_ready().await.map_err(|why| format!("{inject}: {why}"))?;
         let shape = Shape { http: 4, grpc: 2, spans: 10, pause: Duration::from_millis(2), rude: false };
@@ -47,7 +48,6 @@ pub(super) async fn errors(context: Context) -> Ran {
             .until("enough is accepted in spite of the disk", PATIENCE, enough)
             .await
             .map_err(|why| format!("{inject}: {why}"))?;
-        let failed = bridge.metric("muxbridge_storage_failed_total", &[]).await;
         // Killed and started on a disk that works, it knows everything that it accepted.
         bridge.kill()?;
         setup.prefix = Vec::new();
@@ -56,9 +56,16 @@ pub(super) async fn errors(context: Context) -> Ran {
         bridge.drained(&BOTH, PATIENCE).await?;
         bridge.adds_up().await?;
         bridge.kill()?;
+        let failed = std::fs::read_to_string(&calls_made).map_err(|e| format!("{calls_made}: {e}"))?;
+        let failed = failed.matches("(INJECTED)").count();
+        if failed == 0 {
+            return Err(format!("{inject}: no call failed, so nothing was shown"));
+        }
         oracle.nothing_lost(&BOTH).map_err(|why| format!("{inject}: {why}"))?;
         let (accepted, refused) = (seen.accepted.load(Relaxed), seen.refused.load(Relaxed));
-        numbers.push(format!("{error} of {calls}: accepted={accepted} refused={refused} failed={failed};"));
+        numbers.push(format!(
+            "{error} of {calls}: accepted={accepted} refused={refused} calls_failed={failed};"
+        ));
     }
     Ok(Outcome::Passed(format!("{} {}", numbers.join(" "), oracle.nothing_lost(&BOTH)?)))
 }
