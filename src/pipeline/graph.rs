@@ -170,7 +170,7 @@ impl Base {
                 tracing::warn!(
                     component = id,
                     signal = signal.as_str(),
-                    items = status.backlog_items,
+                    items = lane.counts.queued.get(),
                     "no destination of this name any more; what waits for it is kept until it is back, or until \
                      service.storage.forget names it"
                 );
@@ -190,13 +190,13 @@ impl Base {
         signal: Signal,
         end: Position,
     ) -> Result<Option<Arc<Lane>>, BuildError> {
-        let mut tail = Tail::new(outbound, id, BTreeSet::new())?;
+        let (mut tail, backlog) = Tail::open(outbound, id, BTreeSet::new())?;
         tail.limit(end);
-        if tail.is_finished() {
+        if backlog.is_none() && tail.is_finished() {
             tail.remove();
             return Ok(None);
         }
-        Ok(Some(Arc::new(Lane::retained(id, tail, signal, &self.counters))))
+        Ok(Some(Arc::new(Lane::retained(id, (tail, backlog), signal, &self.counters))))
     }
 }
 

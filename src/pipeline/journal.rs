@@ -9,7 +9,7 @@ mod replay;
 use super::dead::DeadLetters;
 use super::lane::Lane;
 use super::sums::SumsFile;
-use super::tail::{SUMS, Tail};
+use super::tail::{SUMS, Tail, backlog_of, owner, until_of};
 use ledger::Ledger;
 use muxbridge_core::{BuildError, Counter, Counters, Signal, names};
 use muxbridge_seglog::{Append, CursorStatus, Durability, Error, Log, Options, Position, Start, vfs::Vfs};
@@ -170,8 +170,8 @@ impl Journal {
     ) -> Result<(), BuildError> {
         let Some(outbound) = self.outbound.get(&lane.signal) else { return Ok(()) };
         let mut lanes = outbound.settled();
-        let tail = Tail::new(outbound, id, pipelines)?;
-        lane.follow(id, tail, self).map_err(|e| BuildError::new(e.to_string()))?;
+        let tails = Tail::open(outbound, id, pipelines)?;
+        lane.follow(id, tails, self).map_err(|e| BuildError::new(e.to_string()))?;
         *lanes = lanes.iter().cloned().chain([Arc::downgrade(lane)]).collect();
         Ok(())
     }
@@ -214,19 +214,28 @@ impl Outbound {
         lane.take_no_more();
     }
 
-    /// Removes a cursor, and the one that keeps records for its sums.
-    pub(crate) fn remove(&self, cursor: &str) {
-        self.remove_sums(cursor);
-        if let Err(error) = self.stored.log.remove_cursor(cursor) {
-            tracing::warn!(cursor, %error, "cannot remove");
-        }
+    /// Removes all cursors of a destination.
+    pub(crate) fn remove(&self, id: &str) {
+        self.remove_sums(id);
+        self.remove_backlog(id);
+        self.remove_cursor(id);
     }
 
     /// Removes the cursor that keeps records for the sums of a destination, if there is one.
     pub(crate) fn remove_sums(&self, id: &str) {
-        let cursor = format!("{SUMS}{id}");
+        self.remove_cursor(&format!("{SUMS}{id}"));
+    }
+
+    /// Removes the cursors of a backlog that was set apart, if there are any: first the place, as a place without an end
+    /// would be delivered again.
+    pub(crate) fn remove_backlog(&self, id: &str) {
+        self.remove_cursor(&backlog_of(id));
+        self.remove_cursor(&until_of(id));
+    }
+
+    fn remove_cursor(&self, cursor: &str) {
         if self.stored.log.cursors().iter().any(|status| status.name == cursor)
-            && let Err(error) = self.stored.log.remove_cursor(&cursor)
+            && let Err(error) = self.stored.log.remove_cursor(cursor)
         {
             tracing::warn!(cursor, %error, "cannot remove");
         }
@@ -235,15 +244,17 @@ impl Outbound {
     /// Destinations that have something in this log and are none of `known`: they have left the configuration. What is
     /// left of one that has nothing is removed.
     pub(crate) fn others(self: &Arc<Self>, known: &dyn Fn(&str) -> bool) -> Vec<CursorStatus> {
+        let cursors = self.stored.log.cursors();
+        let is_there = |name: &str| cursors.iter().any(|status| status.name == name);
         let mut others = Vec::new();
-        for status in self.stored.log.cursors() {
-            match status.name.strip_prefix(SUMS) {
-                Some(id) if self.stored.log.cursors().iter().all(|other| other.name != id) => {
-                    self.remove_sums(id);
-                }
+        for status in &cursors {
+            match owner(&status.name) {
+                Some(id) if !is_there(id) => self.remove_cursor(&status.name),
                 None if known(&status.name) => {}
-                None if status.backlog_records == 0 => self.remove(&status.name),
-                None => others.push(status),
+                None if status.backlog_records == 0 && !is_there(&backlog_of(&status.name)) => {
+                    self.remove(&status.name);
+                }
+                None => others.push(status.clone()),
                 Some(_) => {}
             }
         }

@@ -1,30 +1,31 @@
 //! The queue of one signal of one destination: bounded in memory, or a place in a log on the disk.
 
+mod backlog;
 mod change;
 mod counts;
+mod stretch;
+#[cfg(test)]
+mod tests;
 
 use super::circuit::Circuit;
 use super::dead::DeadLetters;
 use super::delivery::Health;
 use super::journal::Journal;
 use super::room::{self, Room};
-use super::settings::{SendingQueue, Sizer};
+use super::settings::SendingQueue;
 use super::sums::{Sums, SumsFile};
 use super::tail::{Claim, Next, Tail};
+use backlog::{Choice, Which};
 pub(crate) use counts::LaneCounts;
 use muxbridge_core::{Batch, Counters, Needs, Signal, Stop, TemporalityNeed};
 use muxbridge_kit::delta::DeltaState;
 use muxbridge_seglog::Error;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+use stretch::Stretch;
 use tokio::sync::Notify;
 
-/// Bytes that are read from a log before they are sent.
-const READ_AHEAD: usize = 4 << 20;
-/// Batches that make a request without each other are joined to no more than this. Joining copies, and larger requests save
-/// nothing that a copy beyond the caches would not cost.
-const JOINED: usize = 1 << 20;
 /// How long a log is left alone that could not be read.
 const UNREADABLE: Duration = Duration::from_secs(1);
 
@@ -57,6 +58,8 @@ pub(crate) struct Lane {
     began: Instant,
     /// Where its sums are stored. Where both are held, this lock was taken first.
     sums_file: Mutex<Option<SumsFile>>,
+    /// Held while its places in the log become more or fewer. Where others are held, this lock was taken first.
+    places: Mutex<()>,
     dead: OnceLock<Arc<DeadLetters>>,
 }
 
@@ -68,24 +71,20 @@ pub(crate) struct Taken {
     pub(crate) claim: Claim,
 }
 
-/// What waits.
-struct Waiting {
-    next: Next,
-    since: Instant,
-}
-
 struct State {
     /// What a reload can change.
     needs: Needs,
     settings: SendingQueue,
     /// Requests that were taken and not delivered when their exporter was replaced: the next to be taken.
     returned: VecDeque<Taken>,
-    /// In memory everything; of a log what has been read ahead, no more than makes one request.
-    waiting: VecDeque<Waiting>,
-    /// Where the rest is, if it is in a log.
-    tail: Option<Tail>,
-    items: usize,
-    bytes: usize,
+    /// Everything, or what came in after the backlog.
+    live: Stretch,
+    /// In a log: what waited when an outage ended.
+    backlog: Option<Stretch>,
+    /// Requests of what is live that were taken one after the other.
+    live_in_turn: u32,
+    /// What had been sent when it was last looked at.
+    sent: Option<u64>,
     closed: bool,
     /// Nothing is taken any more; what is left stays in the log.
     abandoned: bool,
@@ -114,10 +113,10 @@ impl Lane {
                 needs,
                 settings,
                 returned: VecDeque::new(),
-                waiting: VecDeque::new(),
-                tail: None,
-                items: 0,
-                bytes: 0,
+                live: Stretch::default(),
+                backlog: None,
+                live_in_turn: 0,
+                sent: None,
                 closed: false,
                 abandoned: false,
                 sums: delta.map(Sums::new),
@@ -125,6 +124,7 @@ impl Lane {
             changed: Notify::new(),
             began: Instant::now(),
             sums_file: Mutex::default(),
+            places: Mutex::default(),
             dead: OnceLock::new(),
         }
     }
@@ -133,7 +133,12 @@ impl Lane {
     ///
     /// # Errors
     /// The sums can be neither read nor stored.
-    pub(crate) fn follow(&self, id: &str, mut tail: Tail, journal: &Journal) -> Result<(), Error> {
+    pub(crate) fn follow(
+        &self,
+        id: &str,
+        (mut tail, backlog): (Tail, Option<Tail>),
+        journal: &Journal,
+    ) -> Result<(), Error> {
         let mut file = None;
         if let Some(sums) = &mut self.lock().sums {
             let mut opened = journal.sums_file(id)?;
@@ -146,9 +151,16 @@ impl Lane {
         if let Some(dead) = journal.dead_letters() {
             let _ = self.dead.set(Arc::clone(dead));
         }
-        self.expect(tail.unread_items());
-        self.lock().tail = Some(tail);
+        self.take_up(tail, backlog);
         Ok(())
+    }
+
+    /// What is there is queued.
+    fn take_up(&self, tail: Tail, backlog: Option<Tail>) {
+        self.expect(tail.unread_items() + backlog.as_ref().map_or(0, Tail::unread_items));
+        let mut state = self.lock();
+        state.live = Stretch::stored(tail);
+        state.backlog = backlog.map(Stretch::stored);
     }
 
     /// Where to keep what the destination refused for good.
@@ -175,30 +187,33 @@ impl Lane {
 
     /// Records that need not come again.
     pub(crate) fn finish(&self, claim: Claim) {
-        self.lock().finish(claim);
+        self.lock().finish(&claim);
     }
 
     /// A batch was given up because the program stops: lost, unless a log has it.
     pub(crate) fn leave(&self, items: u64) {
-        if self.lock().tail.is_none() {
+        if !self.is_stored() {
             self.counts.drop_queued("shutdown", items);
         }
     }
 
     /// Called a few times a second, from a thread that may block; the last time, `last`.
     pub(crate) fn upkeep(&self, last: bool) {
+        let _places = self.places();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.set_apart(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        let expired = self.notice_expired();
+        self.let_go_of_backlog();
         let (frozen, place) = {
             let mut state = self.lock();
-            state.give_up_old(&self.counts);
-            let State { tail: Some(tail), sums, .. } = &mut *state else { return };
-            let expired = tail.notice_expired(&self.counts);
-            if tail.is_finished() {
+            if state.backlog.is_none() && state.live.is_finished() {
                 // Its cursors would keep the log from being emptied.
-                state.tail.take().into_iter().for_each(Tail::remove);
+                state.live.tail.take().into_iter().for_each(Tail::remove);
                 return;
             }
-            let Some(sums) = sums else { return };
-            sums.settle(tail.first());
+            let State { live: Stretch { tail: Some(tail), .. }, sums: Some(sums), .. } = &mut *state else {
+                return;
+            };
             let Some(frozen) = sums.due(tail.done(), last || expired) else { return };
             (frozen, tail.done())
         };
@@ -207,7 +222,9 @@ impl Lane {
         let Some(file) = &mut *file else { return };
         let stored = file.write(place, &bytes);
         let mut state = self.lock();
-        let State { tail: Some(tail), sums: Some(sums), .. } = &mut *state else { return };
+        let State { live: Stretch { tail: Some(tail), .. }, sums: Some(sums), .. } = &mut *state else {
+            return;
+        };
         match stored {
             Ok(below) => {
                 tail.release(&file.cursor(), below);
@@ -218,6 +235,22 @@ impl Lane {
                 sums.noted(None, 0);
             }
         }
+    }
+
+    /// Counts what is too old, or what the budget has taken from what is done next. Says whether it did the latter.
+    fn notice_expired(&self) -> bool {
+        let mut state = self.lock();
+        let mut expired = false;
+        for stretch in state.stretches() {
+            stretch.give_up_old(&self.counts);
+            expired |= stretch.tail.as_mut().is_some_and(|tail| tail.notice_expired(&self.counts));
+        }
+        state.settle();
+        expired
+    }
+
+    fn places(&self) -> MutexGuard<'_, ()> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sums_file(&self) -> MutexGuard<'_, Option<SumsFile>> {
@@ -240,27 +273,16 @@ impl Lane {
 
     /// Whether it is in a log.
     pub(crate) fn is_stored(&self) -> bool {
-        self.lock().tail.is_some()
+        self.lock().live.tail.is_some()
     }
 
     /// Whether another batch would find no room.
     pub(crate) fn is_full(&self) -> bool {
-        let state = self.lock();
-        match &state.tail {
-            Some(tail) => state.closed || tail.is_full(),
-            None => state.closed || self.is_beyond(&state, 1),
+        let mut state = self.lock();
+        if state.closed || state.live.tail.is_none() {
+            return state.closed || state.live.is_beyond(&state.settings, 1);
         }
-    }
-
-    /// Whether what waits in memory takes at least this part of the room: 1 is all of it, 4 a quarter.
-    fn is_beyond(&self, state: &State, part: usize) -> bool {
-        let size = match state.settings.sizer {
-            Sizer::Requests => state.waiting.len(),
-            Sizer::Items => state.items,
-            Sizer::Bytes => state.bytes,
-        };
-        size >= state.settings.queue_size.div_ceil(part)
-            || state.bytes >= (state.settings.max_size_mib << 20).div_ceil(part)
+        state.stretches().any(|stretch| stretch.is_full())
     }
 
     /// Whether a sender is to wait before it hands over more: the queue in memory fills up although the destination
@@ -268,10 +290,10 @@ impl Lane {
     pub(crate) fn holds_back(&self) -> bool {
         let state = self.lock();
         // Less than makes one request is not under way: it waits for more, not for the destination.
-        let crowded = state.tail.is_none()
+        let crowded = state.live.tail.is_none()
             && !state.closed
-            && state.items >= state.settings.batch.min_size
-            && self.is_beyond(&state, room::PART);
+            && state.live.items >= state.settings.batch.min_size
+            && state.live.is_beyond(&state.settings, room::PART);
         drop(state);
         self.room.is_worth_waiting(crowded, &self.circuit)
     }
@@ -295,17 +317,15 @@ impl Lane {
         }
         self.counts.enqueued.add(items);
         let mut state = self.lock();
-        if state.closed || self.is_beyond(&state, 1) {
+        if state.closed || state.live.is_beyond(&state.settings, 1) {
             let reason = if state.closed { "shutdown" } else { "queue_full" };
             return self.counts.dropped(reason, items);
         }
         // Under the lock: what is taken at once must have been counted before.
         self.counts.queued.add(items);
-        state.items += batch.items();
-        state.bytes += batch.otlp().len();
         let accepted =
             u64::try_from(now.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX);
-        state.waiting.push_back(Waiting { next: Next { batch, number: 0, accepted }, since: now });
+        state.live.push(Next { batch, number: 0, accepted }, now);
         drop(state);
         self.changed.notify_one();
     }
@@ -322,29 +342,24 @@ impl Lane {
                     return Some(taken);
                 }
                 let unreadable = self.fill(&mut state);
-                let oldest = state.waiting.front().map(|waiting| waiting.since);
-                match oldest {
-                    None if unreadable && !state.closed => Some(UNREADABLE),
-                    None if state.closed => {
+                let now = tokio::time::Instant::now().into_std();
+                match state.choose(now) {
+                    Choice::Nothing if state.closed => {
                         // Wake the next consumer, which has the same to find out.
                         self.changed.notify_one();
                         return None;
                     }
-                    None => None,
-                    Some(since) => {
-                        let due = since + state.settings.batch.flush_timeout.0;
-                        let now = tokio::time::Instant::now().into_std();
-                        if state.closed || state.items >= state.settings.batch.min_size || now >= due {
-                            let taken = self.take(&mut state);
-                            if !state.waiting.is_empty() || state.tail.as_ref().is_some_and(Tail::has_more) {
-                                self.changed.notify_one();
-                            }
-                            if taken.is_some() {
-                                return taken;
-                            }
-                            continue;
+                    Choice::Nothing => unreadable.then_some(UNREADABLE),
+                    Choice::Wait(due) => Some(due - now),
+                    Choice::Take(which) => {
+                        let taken = self.take(&mut state, which);
+                        if state.stretches().any(|stretch| stretch.has_more()) {
+                            self.changed.notify_one();
                         }
-                        Some(due - now)
+                        if taken.is_some() {
+                            return taken;
+                        }
+                        continue;
                     }
                 }
             };
@@ -361,58 +376,25 @@ impl Lane {
 
     /// Reads ahead what makes one request. Says whether the log cannot be read.
     fn fill(&self, state: &mut State) -> bool {
-        let State { waiting, tail: Some(tail), items, bytes, abandoned, settings, .. } = state else {
-            return false;
-        };
-        if *abandoned {
-            return false;
-        }
-        let now = tokio::time::Instant::now().into_std();
-        while *items < settings.batch.max_size && *bytes < READ_AHEAD {
-            match tail.next(&self.counts) {
-                Ok(Some(next)) => {
-                    *items += next.batch.items();
-                    *bytes += next.batch.otlp().len();
-                    waiting.push_back(Waiting { next, since: now });
-                }
-                Ok(None) => return false,
-                Err(error) => {
-                    tracing::warn!(cursor = tail.cursor(), %error, "cannot read what is queued, trying again");
-                    return true;
-                }
-            }
-        }
-        false
+        let most = state.settings.batch.max_size;
+        let abandoned = state.abandoned;
+        // Not `any`, which would leave the second for later.
+        !abandoned && state.stretches().fold(false, |unreadable, stretch| stretch.fill(most, &self.counts) || unreadable)
     }
 
-    fn take(&self, state: &mut State) -> Option<Taken> {
-        let mut group: Vec<Batch> = Vec::new();
-        let first = state.waiting.front().map_or(0, |waiting| waiting.next.number);
-        let (mut claim, mut accepted) = (first..first, 0);
-        let (mut items, mut bytes) = (0, 0);
-        let max_bytes = state.needs.max_request_bytes.unwrap_or(usize::MAX);
-        while let Some(Waiting { next, .. }) = state.waiting.front() {
-            let (more, larger) = (next.batch.items(), next.batch.otlp().len());
-            let enough = items >= state.settings.batch.min_size && bytes + larger > JOINED;
-            let over = enough || items + more > state.settings.batch.max_size || bytes + larger > max_bytes;
-            if over && !group.is_empty() {
-                break;
-            }
-            items += more;
-            bytes += larger;
-            claim.end = next.number + 1;
-            accepted = next.accepted;
-            group.extend(state.waiting.pop_front().map(|waiting| waiting.next.batch));
-        }
-        state.items -= items;
-        state.bytes -= bytes;
+    fn take(&self, state: &mut State, which: Which) -> Option<Taken> {
+        let stretch = match which {
+            Which::Live => &mut state.live,
+            Which::Backlog => state.backlog.as_mut()?,
+        };
+        let taken = stretch.take(&state.settings.batch, state.needs);
         self.room.freed();
-        let batch = join(group)?;
+        let (batch, claim, accepted) = taken?;
         let Some(sums) = &mut state.sums else { return Some(Taken { batch, claim }) };
         match sums.convert(&batch, accepted, &claim, &self.counts) {
             Some(batch) => Some(Taken { batch, claim }),
             None => {
-                state.finish(claim);
+                state.finish(&claim);
                 None
             }
         }
@@ -442,10 +424,8 @@ impl Lane {
         let mut state = self.lock();
         state.abandoned = true;
         let returned: usize = state.returned.drain(..).map(|taken| taken.batch.items()).sum();
-        let items = if state.tail.is_some() { 0 } else { (state.items + returned) as u64 };
-        state.waiting.clear();
-        state.items = 0;
-        state.bytes = 0;
+        let items = if state.live.tail.is_some() { 0 } else { (state.live.items + returned) as u64 };
+        state.stretches().for_each(Stretch::clear);
         items
     }
 }
@@ -455,27 +435,21 @@ fn wants_delta(signal: Signal, needs: Needs) -> bool {
 }
 
 impl State {
-    /// Counts and drops what has been read ahead and became too old meanwhile.
-    fn give_up_old(&mut self, counts: &LaneCounts) {
-        let Some(oldest) = self.tail.as_ref().and_then(Tail::oldest) else { return };
-        while self.waiting.front().is_some_and(|waiting| waiting.next.accepted < oldest) {
-            let Some(Waiting { next, .. }) = self.waiting.pop_front() else { return };
-            counts.drop_queued("expired", next.batch.items() as u64);
-            self.items -= next.batch.items();
-            self.bytes -= next.batch.otlp().len();
-            self.finish(next.number..next.number + 1);
-        }
-    }
-
     fn is_safe_to_leave(&self) -> bool {
-        self.closed && self.tail.is_some()
+        self.closed && self.live.tail.is_some()
     }
 
     /// Records that need not come again.
-    fn finish(&mut self, claim: Claim) {
-        let Some(tail) = &mut self.tail else { return };
-        tail.finish(claim);
-        self.sums.iter_mut().for_each(|sums| sums.settle(tail.first()));
+    fn finish(&mut self, claim: &Claim) {
+        self.stretches().for_each(|stretch| stretch.finish(claim));
+        self.settle();
+    }
+
+    /// The sums need not know what is done.
+    fn settle(&mut self) {
+        if let State { live: Stretch { tail: Some(tail), .. }, sums: Some(sums), .. } = self {
+            sums.settle(tail.first());
+        }
     }
 }
 

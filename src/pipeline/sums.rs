@@ -65,7 +65,7 @@ impl Sums {
             Some(stored) => {
                 stored.converted += batch.otlp().len();
                 let (converted, undo) = self.state.convert_noting(batch, accepted, &mut stats);
-                self.under_way.push_back((claim.end, undo));
+                self.under_way.push_back((claim.records.end, undo));
                 converted
             }
         };

@@ -1,5 +1,7 @@
 //! The place of one destination in a log: what it has read, what is under way, and how far it is done.
 
+mod apart;
+
 use super::journal::{Outbound, record};
 use super::lane::LaneCounts;
 use muxbridge_core::{Batch, BuildError};
@@ -8,15 +10,27 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Numbers of records that a destination has taken: of this run of the program, from 0.
-pub(crate) type Claim = Range<u64>;
+pub(crate) use apart::{Mark, backlog_of, until_of};
+
+/// Records that a destination has taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// From which of the places of the lane.
+    pub(crate) place: u64,
+    /// Numbers in this run of the program, from 0 at each place.
+    pub(crate) records: Range<u64>,
+}
 
 /// What the names of cursors begin with that keep records for the sums. No component has such an id.
 pub(crate) const SUMS: &str = "sums:";
+/// And those where a backlog stands that was set apart.
+pub(crate) const BACKLOG: &str = "backlog:";
+/// And those where it ends.
+pub(crate) const UNTIL: &str = "until:";
 
-/// Whether a cursor is not that of a destination.
-pub(crate) fn is_second(cursor: &str) -> bool {
-    cursor.starts_with(SUMS)
+/// The destination that a cursor belongs to besides its own.
+pub(crate) fn owner(cursor: &str) -> Option<&str> {
+    [SUMS, BACKLOG, UNTIL].iter().find_map(|prefix| cursor.strip_prefix(prefix))
 }
 
 /// What was read.
@@ -30,6 +44,8 @@ pub(crate) struct Next {
 
 /// See the module.
 pub(crate) struct Tail {
+    /// Tells it from the others of its lane in this run of the program.
+    place: u64,
     outbound: Arc<Outbound>,
     cursor: String,
     /// The pipelines that the destination belongs to; records of others are passed over.
@@ -51,7 +67,7 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// Goes on where the cursor stands; a new one begins at the end, as it was not there when the rest was accepted.
-    pub(crate) fn new(
+    fn new(
         outbound: &Arc<Outbound>,
         cursor: &str,
         pipelines: BTreeSet<String>,
@@ -60,6 +76,7 @@ impl Tail {
         let at = log.cursor(cursor, Start::Newest).map_err(|e| BuildError::new(e.to_string()))?;
         let reader = log.reader(cursor).map_err(|e| BuildError::new(e.to_string()))?;
         Ok(Tail {
+            place: 0,
             outbound: Arc::clone(outbound),
             cursor: cursor.to_owned(),
             pipelines,
@@ -71,6 +88,11 @@ impl Tail {
             first: 0,
             done: at,
         })
+    }
+
+    /// For a [`Claim`].
+    pub(crate) fn place(&self) -> u64 {
+        self.place
     }
 
     pub(crate) fn cursor(&self) -> &str {
@@ -90,6 +112,11 @@ impl Tail {
     /// Nothing that stands at a place or later is for this destination.
     pub(crate) fn limit(&mut self, end: Position) {
         self.limit = Some(end);
+    }
+
+    /// Whether what is appended is for this destination.
+    pub(crate) fn is_endless(&self) -> bool {
+        self.limit.is_none()
     }
 
     /// Whether everything up to the limit is done.
@@ -133,7 +160,7 @@ impl Tail {
         }
         let behind = stored.log.end().records.saturating_sub(self.done.records);
         let cursors = stored.log.cursors();
-        let cursors = cursors.iter().filter(|c| !is_second(&c.name));
+        let cursors = cursors.iter().filter(|c| !c.name.starts_with(SUMS) && !c.name.starts_with(UNTIL));
         let most = cursors.map(|c| c.backlog_records).max().unwrap_or_default();
         // Those that are far behind cost the room. One that keeps up goes on: the budget then takes from the others.
         behind > 0 && behind.saturating_mul(2) >= most
@@ -285,8 +312,8 @@ impl Tail {
     }
 
     /// These records need not come again. Others before them may still be under way: the cursor waits for those.
-    pub(crate) fn finish(&mut self, claim: Claim) {
-        for number in claim {
+    pub(crate) fn finish(&mut self, records: Range<u64>) {
+        for number in records {
             let index = number.checked_sub(self.first).and_then(|i| usize::try_from(i).ok());
             if let Some((_, done)) = index.and_then(|i| self.open.get_mut(i)) {
                 *done = true;

@@ -1,6 +1,6 @@
 //! Delivery against a destination that fails, on paused time.
 
-mod disk;
+pub(crate) mod disk;
 
 use super::delivery::{Delivery, Health};
 use super::lane::Lane;

@@ -30,6 +30,8 @@ pub enum Start {
     Oldest,
     /// After the newest.
     Newest,
+    /// Where another one stood; at the oldest record if that place is gone.
+    At(Position),
 }
 
 /// A log in a directory. Clones share it; the last one to be dropped commits what waits and closes it.
@@ -177,7 +179,12 @@ impl Log {
                 return Err(problem("too many cursors"));
             }
             let oldest = index.segments.values().next().map_or(index.end, |s| s.first);
-            let at = if start == Start::Oldest || shared.reset { oldest } else { index.end };
+            let at = match start {
+                Start::At(at) if at.lsn > index.end.lsn => index.end,
+                Start::At(at) if at.lsn > oldest.lsn => at,
+                Start::Newest if !shared.reset => index.end,
+                Start::Oldest | Start::Newest | Start::At(_) => oldest,
+            };
             index.cursors.insert(name.to_owned(), Cursor { at, ..Cursor::default() });
         }
         let stored = shared.store_twice(&mut files);

@@ -64,6 +64,11 @@ impl Reader {
         self.next
     }
 
+    /// Goes on from where it is, for another cursor.
+    pub fn follow(&mut self, cursor: &str) {
+        cursor.clone_into(&mut self.cursor);
+    }
+
     /// The next record, or `None` until more is committed ([`crate::Log::changed`]). Records that have expired are passed
     /// over: they were counted as the cursor's losses when they expired.
     ///

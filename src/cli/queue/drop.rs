@@ -2,7 +2,7 @@
 
 use super::{failed, logs, open, plural};
 use crate::cli::{Failure, exit};
-use crate::pipeline::tail::is_second;
+use crate::pipeline::tail::{backlog_of, owner, until_of};
 use muxbridge_core::Signal;
 use muxbridge_seglog::{Read, Start};
 use std::fmt::Write;
@@ -50,13 +50,24 @@ pub(super) fn drop(directory: &Path, destination: &str, signal: Option<Signal>) 
         let (log, _) = open(&path)?;
         let cursors = log.cursors();
         let Some(cursor) = cursors.iter().find(|c| c.name == destination) else {
-            others.extend(cursors.into_iter().map(|c| c.name).filter(|name| !is_second(name)));
+            others.extend(cursors.into_iter().map(|c| c.name).filter(|name| owner(name).is_none()));
             continue;
         };
+        let (mut items, mut records) = (cursor.backlog_items, cursor.backlog_records);
+        let find = |name: &str| cursors.iter().find(|c| c.name == name);
+        let (backlog, until) = (backlog_of(destination), until_of(destination));
+        if let Some(from) = find(&backlog) {
+            let end = find(&until).map_or(cursor.position, |until| until.position);
+            items += end.items.saturating_sub(from.position.items);
+            records += end.records.saturating_sub(from.position.records);
+            log.remove_cursor(&backlog).map_err(failed)?;
+        }
+        if find(&until).is_some() {
+            log.remove_cursor(&until).map_err(failed)?;
+        }
         log.advance(destination, log.end()).map_err(failed)?;
         log.maintain();
-        let dropped = plural(cursor.backlog_items, "item");
-        let _ = writeln!(out, "{name}: {dropped} in {} dropped", plural(cursor.backlog_records, "record"));
+        let _ = writeln!(out, "{name}: {} in {} dropped", plural(items, "item"), plural(records, "record"));
     }
     if out.is_empty() {
         others.sort();

@@ -4,7 +4,7 @@ use super::{disk, failed, logs, plural, size};
 use crate::cli::Failure;
 use crate::pipeline::dead;
 use crate::pipeline::journal::DEAD_LETTERS;
-use crate::pipeline::tail::is_second;
+use crate::pipeline::tail::{backlog_of, owner, until_of};
 use muxbridge_seglog::{CursorSurvey, survey};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -28,8 +28,12 @@ pub(super) fn list(directory: &Path, check: bool) -> Result<String, Failure> {
             let _ = write!(out, ", {} put aside or unreadable", plural(found.unreadable_segments, "segment"));
         }
         out.push('\n');
-        for cursor in found.cursors.iter().filter(|cursor| !is_second(&cursor.name)) {
-            waiting(&mut out, cursor, now);
+        for cursor in found.cursors.iter().filter(|cursor| owner(&cursor.name).is_none()) {
+            let name = if cursor.name == "replay" { "open traces" } else { &cursor.name };
+            waiting(&mut out, name, cursor, now);
+            if let Some(backlog) = backlog(&found.cursors, &cursor.name) {
+                waiting(&mut out, &format!("{name}, backlog of an outage"), &backlog, now);
+            }
         }
         if check {
             for s in found.segments.iter().filter(|s| s.corrupt_records > 0) {
@@ -46,8 +50,19 @@ pub(super) fn list(directory: &Path, check: bool) -> Result<String, Failure> {
     Ok(out)
 }
 
-fn waiting(out: &mut String, cursor: &CursorSurvey, now: u64) {
-    let name = if cursor.name == "replay" { "open traces" } else { &cursor.name };
+/// What was set apart for a destination and is not delivered.
+fn backlog(cursors: &[CursorSurvey], id: &str) -> Option<CursorSurvey> {
+    let find = |name: String| cursors.iter().find(|cursor| cursor.name == name);
+    let mut from = find(backlog_of(id))?.clone();
+    let until = find(until_of(id))?;
+    // Each says what is between it and the end of the log.
+    from.items = from.items.saturating_sub(until.items);
+    from.records = from.records.saturating_sub(until.records);
+    from.bytes = from.bytes.saturating_sub(until.bytes);
+    Some(from)
+}
+
+fn waiting(out: &mut String, name: &str, cursor: &CursorSurvey, now: u64) {
     let items = plural(cursor.items, "item");
     let _ = write!(out, "  {name}: {items} in {}, {}", plural(cursor.records, "record"), size(cursor.bytes));
     if let Some(oldest) = cursor.oldest_ms.filter(|_| cursor.records > 0) {

@@ -1,5 +1,6 @@
 //! What a change of the configuration does to a lane that has something in it.
 
+use super::stretch::Stretch;
 use super::{Lane, Taken, wants_delta};
 use crate::pipeline::settings::SendingQueue;
 use crate::pipeline::sums::Sums;
@@ -11,18 +12,25 @@ use std::collections::BTreeSet;
 
 impl Lane {
     /// For what a log holds for a destination that is not in the configuration. How that one was set up is not known.
-    pub(crate) fn retained(id: &str, tail: Tail, signal: Signal, counters: &Counters) -> Self {
+    pub(crate) fn retained(
+        id: &str,
+        (tail, backlog): (Tail, Option<Tail>),
+        signal: Signal,
+        counters: &Counters,
+    ) -> Self {
         let lane = Self::new(id, signal, Needs::default(), SendingQueue::default(), counters, None);
-        lane.expect(tail.unread_items());
-        let mut state = lane.lock();
-        (state.tail, state.closed) = (Some(tail), true);
-        drop(state);
+        lane.take_up(tail, backlog);
+        lane.lock().closed = true;
         lane
     }
 
     /// Lets another lane follow the log in its place, which counts what is there. Returns where it ends, if it has a place.
     pub(crate) fn release(&self) -> Option<Position> {
-        let tail = self.lock().tail.take()?;
+        let _places = self.places();
+        let mut state = self.lock();
+        state.backlog = None;
+        let tail = state.live.tail.take()?;
+        drop(state);
         self.unexpect(self.counts.queued.get());
         Some(tail.end())
     }
@@ -35,7 +43,7 @@ impl Lane {
         // Baselines that are known stay.
         let known = state.sums.take();
         if known.is_some() && delta.is_none() {
-            state.tail.iter().for_each(Tail::forget_sums);
+            state.live.tail.iter().for_each(Tail::forget_sums);
         }
         state.sums = delta.map(|fresh| known.unwrap_or_else(|| Sums::new(fresh)));
         drop(state);
@@ -50,7 +58,8 @@ impl Lane {
 
     /// Of a log it takes what is there, and nothing that comes later.
     pub(crate) fn take_no_more(&self) {
-        if let Some(tail) = &mut self.lock().tail {
+        let _places = self.places();
+        if let Some(tail) = &mut self.lock().live.tail {
             let end = tail.end();
             tail.limit(end);
         }
@@ -66,17 +75,19 @@ impl Lane {
             "what waited for a removed destination is given up"
         );
         self.counts.drop_queued("removed", items);
+        let _places = self.places();
         let mut state = self.lock();
-        state.waiting.clear();
+        state.stretches().for_each(Stretch::clear);
         state.returned.clear();
-        if let Some(tail) = state.tail.take() {
+        state.backlog = None;
+        if let Some(tail) = state.live.tail.take() {
             tail.remove();
         }
     }
 
     /// The pipelines that it belongs to from now on, in a log, besides those before if `both`.
     pub(crate) fn set_pipelines(&self, pipelines: &BTreeSet<String>, both: bool) {
-        if let Some(tail) = &mut self.lock().tail {
+        for tail in self.lock().stretches().filter_map(|stretch| stretch.tail.as_mut()) {
             tail.set_pipelines(pipelines, both);
         }
     }

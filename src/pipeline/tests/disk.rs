@@ -59,7 +59,7 @@ fn open(model: &Model) -> Bridge {
 }
 
 /// One span of this number, and bytes beside it.
-fn span(number: u64, padding: usize) -> Batch {
+pub(crate) fn span(number: u64, padding: usize) -> Batch {
     let mut w = Writer::new();
     w.message(1, |w| {
         w.message(2, |w| {
@@ -73,7 +73,7 @@ fn span(number: u64, padding: usize) -> Batch {
     muxbridge_testkit::batch(Signal::Traces, w.into_bytes())
 }
 
-fn number(batch: &Batch) -> u64 {
+pub(crate) fn number(batch: &Batch) -> u64 {
     let text = batch.otlp();
     // After the trace id of sixteen sevens and the tag and length of the span id.
     let at = text.windows(16).position(|w| w == [7; 16]).expect("a trace id") + 18;
