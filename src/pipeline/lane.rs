@@ -83,8 +83,8 @@ struct State {
     backlog: Option<Stretch>,
     /// Requests of what is live that were taken one after the other.
     live_in_turn: u32,
-    /// What had been sent when it was last looked at.
-    sent: Option<u64>,
+    /// When the end of the backlog was last moved, in milliseconds since 1970.
+    apart: Option<u64>,
     closed: bool,
     /// Nothing is taken any more; what is left stays in the log.
     abandoned: bool,
@@ -116,7 +116,7 @@ impl Lane {
                 live: Stretch::default(),
                 backlog: None,
                 live_in_turn: 0,
-                sent: None,
+                apart: None,
                 closed: false,
                 abandoned: false,
                 sums: delta.map(Sums::new),

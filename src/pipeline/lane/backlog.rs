@@ -1,14 +1,14 @@
-//! After an outage: what waited is set apart as a backlog, so that what comes in does not wait behind it. See
+//! In an outage: what waits is set apart as a backlog, so that what comes in does not wait behind it. See
 //! docs/adr/0013-fresh-before-backlog.md.
 
 use super::stretch::{Due, Stretch};
 use super::{Lane, State};
 use crate::pipeline::tail::{Mark, Tail};
 use muxbridge_core::Signal;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// What the oldest must have waited at least.
-const LATE: Duration = Duration::from_secs(5);
+/// What the oldest must have waited at least, and how long the end of the backlog then stays where it is.
+const LATE_MS: u64 = 5000;
 /// How many requests must wait at least. Fewer are gone sooner than they are set apart.
 const REQUESTS: usize = 4;
 /// One request in so many is the backlog's, also where what comes in would take them all.
@@ -55,23 +55,47 @@ impl State {
         let tail = self.live.tail.as_ref().filter(|tail| tail.is_endless())?;
         let few = self.settings.batch.min_size.max(1).saturating_mul(REQUESTS) as u64;
         let much = tail.unread_items() >= few;
-        let late = self.live.oldest()?.saturating_add(LATE.as_millis() as u64) <= now_ms;
+        let late = self.live.oldest()?.saturating_add(LATE_MS) <= now_ms;
         (much && late).then(|| tail.mark())
+    }
+
+    /// While nothing of what is live has been taken, what of it is late is a part of the backlog.
+    fn extend(&mut self, now_ms: u64) {
+        let since = *self.apart.get_or_insert(now_ms);
+        if let (Some(live), Some(Stretch { tail: Some(backlog), .. })) = (&mut self.live.tail, &mut self.backlog)
+            && now_ms.saturating_sub(since) >= LATE_MS
+            && backlog.extend(live)
+        {
+            self.apart = Some(now_ms);
+        }
+    }
+
+    /// What waits becomes the backlog, with what is under way. Returns its items that have not been read.
+    fn split(&mut self, mark: &Mark, now_ms: u64) -> Option<u64> {
+        if self.closed || self.abandoned || self.backlog.is_some() {
+            return None;
+        }
+        let tail = self.live.tail.as_mut()?;
+        let live = tail.set_apart(mark).ok().flatten()?;
+        let items = tail.unread_items();
+        self.backlog = Some(std::mem::replace(&mut self.live, Stretch::stored(live)));
+        self.apart = Some(now_ms);
+        Some(items)
     }
 }
 
 impl Lane {
-    /// Sets apart what waits if the destination is far behind and takes data again. One backlog at a time: a second outage
-    /// adds to what is live until the first is delivered. Metrics stay in order. Blocks; the places are held.
+    /// Sets apart what waits if the destination is far behind. One backlog at a time: it grows until the destination takes
+    /// something of what came after it, and what a second outage leaves waits in order behind that. Metrics stay in order.
+    /// Blocks; the places are held.
     pub(super) fn set_apart(&self, now_ms: u64) {
-        let sent = self.counts.sent.get();
         let mark = {
             let mut state = self.lock();
-            let before = state.sent.replace(sent);
-            let takes = before.is_some_and(|before| sent > before) && !self.circuit.is_open();
-            let idle = state.closed || state.abandoned || state.backlog.is_some();
-            if !takes || idle || self.signal == Signal::Metrics {
+            if state.closed || state.abandoned || self.signal == Signal::Metrics {
                 return;
+            }
+            if state.backlog.is_some() {
+                return state.extend(now_ms);
             }
             self.fill(&mut state);
             state.late(now_ms)
@@ -80,7 +104,8 @@ impl Lane {
         if let Err(error) = mark.store() {
             return tracing::debug!(component = self.counts.id, %error, "cannot set a backlog apart");
         }
-        match self.lock().split(&mark) {
+        let split = self.lock().split(&mark, now_ms);
+        match split {
             Some(items) => {
                 let signal = self.signal.as_str();
                 tracing::info!(component = self.counts.id, signal, items, "what comes in goes before the backlog");
@@ -94,19 +119,5 @@ impl Lane {
     pub(super) fn let_go_of_backlog(&self) {
         let finished = self.lock().backlog.take_if(|backlog| backlog.is_finished());
         finished.and_then(|backlog| backlog.tail).into_iter().for_each(Tail::remove_backlog);
-    }
-}
-
-impl State {
-    /// What waits becomes the backlog, with what is under way. Returns its items that have not been read.
-    fn split(&mut self, mark: &Mark) -> Option<u64> {
-        if self.closed || self.abandoned || self.backlog.is_some() {
-            return None;
-        }
-        let tail = self.live.tail.as_mut()?;
-        let live = tail.set_apart(mark).ok().flatten()?;
-        let items = tail.unread_items();
-        self.backlog = Some(std::mem::replace(&mut self.live, Stretch::stored(live)));
-        Some(items)
     }
 }

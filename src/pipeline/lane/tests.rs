@@ -16,8 +16,8 @@ use std::pin::pin;
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
 
-/// So late that everything is.
-const LATER: u64 = u64::MAX;
+/// So late that everything is, in milliseconds.
+const LATER: u64 = 1 << 50;
 
 struct Bridge {
     journal: Journal,
@@ -94,9 +94,8 @@ impl Bridge {
         std::iter::from_fn(|| self.deliver()).flatten().collect()
     }
 
-    /// The destination is back after a long time and takes a first request. Returns that.
-    fn back(&self) -> Vec<u64> {
-        self.lane.set_apart(LATER);
+    /// What waits is late. Returns what the destination takes first.
+    fn late(&self) -> Vec<u64> {
         let first = self.deliver().expect("something waits");
         self.lane.set_apart(LATER);
         first
@@ -128,7 +127,7 @@ async fn what_comes_in_overtakes_a_backlog_and_everything_comes_once() {
     // Under way while it is set apart.
     let early = bridge.pop().expect("a request");
     let mut came = numbers(&early.batch);
-    came.extend(bridge.back());
+    came.extend(bridge.late());
     assert_eq!(bridge.cursors(), APART);
     bridge.accept_all(1000..1012);
     let rest = bridge.drain();
@@ -154,7 +153,7 @@ async fn what_comes_in_overtakes_a_backlog_and_everything_comes_once() {
 async fn a_backlog_gets_its_share_where_what_comes_in_would_take_all_requests() {
     let bridge = Bridge::open(&Model::new(1), Signal::Traces).expect("opens");
     bridge.accept_all(0..60);
-    bridge.back();
+    bridge.late();
     bridge.accept_all(1000..1090);
     let requests: Vec<_> = std::iter::from_fn(|| bridge.deliver()).take(20).collect();
     let old = requests.iter().filter(|numbers| numbers[0] < 1000).count();
@@ -162,12 +161,9 @@ async fn a_backlog_gets_its_share_where_what_comes_in_would_take_all_requests() 
 }
 
 #[tokio::test]
-async fn nothing_is_set_apart_before_the_destination_takes_data_or_if_it_is_not_late_or_little() {
+async fn nothing_is_set_apart_that_is_not_late_or_little() {
     let bridge = Bridge::open(&Model::new(1), Signal::Traces).expect("opens");
     bridge.accept_all(0..100);
-    (0..3).for_each(|_| bridge.lane.set_apart(LATER));
-    assert_eq!(bridge.cursors(), ["d"], "it takes nothing");
-    bridge.deliver();
     bridge.lane.upkeep(false);
     assert_eq!(bridge.cursors(), ["d"], "it is not late");
     while bridge.lane.counts.queued.get() > 5 {
@@ -178,12 +174,55 @@ async fn nothing_is_set_apart_before_the_destination_takes_data_or_if_it_is_not_
 }
 
 #[tokio::test]
+async fn a_backlog_grows_as_long_as_nothing_is_delivered_so_that_only_the_last_seconds_come_first() {
+    let mut model = Model::new(1);
+    let bridge = Bridge::open(&model, Signal::Traces).expect("opens");
+    let under_way = [(); 2].map(|()| {
+        bridge.accept_all(0..3);
+        bridge.pop().expect("a request")
+    });
+    bridge.accept_all(10..100);
+    bridge.lane.set_apart(LATER);
+    for round in 1..=4 {
+        bridge.accept_all((1..=10).map(|n| 100 * round + n));
+        bridge.lane.set_apart(LATER + 5000 * round - 1);
+        let grown = bridge.lane.lock().backlog.as_ref().and_then(|b| b.tail.as_ref()).map(Tail::end);
+        assert!(grown.is_some_and(|end| end.items == 96 + 10 * (round - 1)), "{round}: {grown:?}");
+        bridge.lane.set_apart(LATER + 5000 * round);
+    }
+    bridge.accept_all(1000..1006);
+    // The power goes once everything is stored, and later as it comes.
+    bridge.journal.store();
+    let copies = [model.copy(), model.copy()];
+    under_way.into_iter().for_each(|taken| bridge.take(taken));
+    check_grown(&bridge, 0);
+    for mut copy in copies {
+        copy.power_cut();
+        check_grown(&Bridge::open(&copy, Signal::Traces).expect("opens"), 6);
+    }
+    model.power_cut();
+}
+
+/// Delivers everything: the newest first, nothing missing, nothing twice but what was under way.
+fn check_grown(bridge: &Bridge, under_way: usize) {
+    let rest = bridge.drain();
+    assert!(rest.iter().position(|n| *n == 1005).is_some_and(|at| at < 10), "{rest:?}");
+    let backlog: Vec<_> = rest.iter().filter(|n| (10..1000).contains(*n)).collect();
+    assert!(backlog.is_sorted() && backlog.len() == 130, "{backlog:?}");
+    assert_eq!(rest.len(), 136 + under_way);
+    bridge.lane.upkeep(false);
+    assert_eq!(bridge.cursors(), ["d"]);
+    bridge.assert_adds_up();
+}
+
+#[tokio::test]
 async fn a_second_outage_waits_behind_what_is_live_until_the_first_backlog_is_delivered() {
     let bridge = Bridge::open(&Model::new(1), Signal::Traces).expect("opens");
     bridge.accept_all(0..100);
-    let mut came = bridge.back();
+    let mut came = bridge.late();
     bridge.accept_all(100..200);
-    came.extend(bridge.back());
+    came.extend(bridge.late());
+    bridge.lane.set_apart(2 * LATER);
     assert_eq!(bridge.lane.lock().live.tail.as_ref().map(Tail::place), Some(1), "it is split once");
     bridge.accept_all(200..300);
     let rest = bridge.drain();
@@ -194,7 +233,7 @@ async fn a_second_outage_waits_behind_what_is_live_until_the_first_backlog_is_de
     bridge.lane.upkeep(false);
     // The third has a backlog of its own again.
     bridge.accept_all(300..400);
-    came.extend(bridge.back());
+    came.extend(bridge.late());
     assert_eq!(bridge.cursors(), APART);
     came.extend(bridge.drain());
     came.sort_unstable();
@@ -206,7 +245,7 @@ async fn an_orderly_restart_goes_on_with_both_and_sends_nothing_twice() {
     let mut model = Model::new(1);
     let bridge = Bridge::open(&model, Signal::Traces).expect("opens");
     bridge.accept_all(0..100);
-    let mut came = bridge.back();
+    let mut came = bridge.late();
     bridge.accept_all(1000..1030);
     for _ in 0..8 {
         came.extend(bridge.deliver().into_iter().flatten());
@@ -231,7 +270,7 @@ async fn an_orderly_restart_goes_on_with_both_and_sends_nothing_twice() {
 fn lives(seed: u64, kill: bool) -> usize {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut model = Model::new(seed);
-    let (mut next, mut apart) = (0, 0);
+    let (mut next, mut apart, mut later) = (0, 0, LATER);
     let mut acknowledged = BTreeSet::new();
     let mut reached = BTreeMap::<u64, usize>::new();
     for life in 0..8 {
@@ -259,7 +298,10 @@ fn lives(seed: u64, kill: bool) -> usize {
                     numbers(&taken.batch).into_iter().for_each(|n| *reached.entry(n).or_default() += 1);
                     bridge.take(taken);
                 }
-                8 | 9 => bridge.lane.set_apart(LATER),
+                8 | 9 => {
+                    later += random.u64(..10_000);
+                    bridge.lane.set_apart(later);
+                }
                 10 => bridge.journal.store(),
                 _ => bridge.lane.upkeep(random.bool()),
             }
@@ -293,7 +335,7 @@ async fn a_destination_that_leaves_with_a_backlog_leaves_no_cursor() {
     // Delivered.
     let bridge = Bridge::open(&Model::new(1), Signal::Traces).expect("opens");
     bridge.accept_all(0..100);
-    bridge.back();
+    bridge.late();
     bridge.outbound().leave(&bridge.lane);
     bridge.lane.close();
     bridge.drain();
@@ -304,7 +346,7 @@ async fn a_destination_that_leaves_with_a_backlog_leaves_no_cursor() {
     // Kept until it is given up.
     let bridge = Bridge::open(&Model::new(2), Signal::Traces).expect("opens");
     bridge.accept_all(0..100);
-    let came = bridge.back().len() as u64;
+    let came = bridge.late().len() as u64;
     bridge.outbound().leave(&bridge.lane);
     bridge.lane.close();
     bridge.lane.upkeep(true);
@@ -324,7 +366,7 @@ async fn a_destination_that_leaves_with_a_backlog_leaves_no_cursor() {
 async fn what_the_budget_takes_of_a_backlog_is_counted_and_what_came_in_is_delivered() {
     let bridge = Bridge::open(&Model::new(1), Signal::Traces).expect("opens");
     (0..60).for_each(|number| assert!(bridge.accept(&span(number, 20_000))));
-    bridge.back();
+    bridge.late();
     let mut accepted = 60;
     while !bridge.lane.is_full() {
         assert!(bridge.accept(&span(accepted, 20_000)));
@@ -352,10 +394,8 @@ async fn metrics_stay_in_order_also_where_no_deltas_are_made() {
         muxbridge_testkit::batch(Signal::Metrics, w.into_bytes())
     };
     (0..100).for_each(|_| assert!(bridge.accept(&empty())));
-    let (first, second) = (bridge.pop().expect("a request"), bridge.pop().expect("a request"));
-    bridge.lane.set_apart(LATER);
-    bridge.take(first);
+    let taken = bridge.pop().expect("a request");
+    bridge.take(taken);
     bridge.lane.set_apart(LATER);
     assert_eq!(bridge.cursors(), ["d"]);
-    bridge.take(second);
 }

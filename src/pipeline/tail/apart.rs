@@ -120,6 +120,23 @@ impl Tail {
         Ok(Some(live))
     }
 
+    /// Takes what has come in since as a part of the backlog that this one is, if nothing of it has been read from `live`.
+    pub(crate) fn extend(&mut self, live: &mut Tail) -> bool {
+        let (Some(id), Some(limit)) = (self.cursor.strip_prefix(BACKLOG), self.limit) else { return false };
+        let end = live.end();
+        if live.done != limit || live.read != limit || !live.open.is_empty() || end.lsn <= limit.lsn {
+            return false;
+        }
+        let log = &self.outbound.stored.log;
+        // The end first: with the place alone, a crash would lose what is between.
+        if log.advance(&until_of(id), end).is_err() || log.advance(&live.cursor, end).is_err() {
+            return false;
+        }
+        (live.done, live.read) = (end, end);
+        self.limit(end);
+        true
+    }
+
     /// It was a backlog, and is finished.
     pub(crate) fn remove_backlog(self) {
         if let Some(id) = self.cursor.strip_prefix(BACKLOG) {
