@@ -81,6 +81,8 @@ struct State {
     live: Stretch,
     /// In a log: what waited when an outage ended.
     backlog: Option<Stretch>,
+    /// The most items in one request of it.
+    backlog_most: usize,
     /// Requests of what is live that were taken one after the other.
     live_in_turn: u32,
     /// When the end of the backlog was last moved, in milliseconds since 1970.
@@ -115,6 +117,7 @@ impl Lane {
                 returned: VecDeque::new(),
                 live: Stretch::default(),
                 backlog: None,
+                backlog_most: 0,
                 live_in_turn: 0,
                 apart: None,
                 closed: false,
@@ -379,15 +382,21 @@ impl Lane {
         let most = state.settings.batch.max_size;
         let abandoned = state.abandoned;
         // Not `any`, which would leave the second for later.
-        !abandoned && state.stretches().fold(false, |unreadable, stretch| stretch.fill(most, &self.counts) || unreadable)
+        !abandoned
+            && state
+                .stretches()
+                .fold(false, |unreadable, stretch| stretch.fill(most, &self.counts) || unreadable)
     }
 
     fn take(&self, state: &mut State, which: Which) -> Option<Taken> {
-        let stretch = match which {
-            Which::Live => &mut state.live,
-            Which::Backlog => state.backlog.as_mut()?,
+        let batch = &state.settings.batch;
+        let (stretch, most) = match which {
+            Which::Live => (&mut state.live, batch.max_size),
+            Which::Backlog => {
+                (state.backlog.as_mut()?, state.backlog_most.clamp(batch.min_size, batch.max_size))
+            }
         };
-        let taken = stretch.take(&state.settings.batch, state.needs);
+        let taken = stretch.take(batch, most, state.needs);
         self.room.freed();
         let (batch, claim, accepted) = taken?;
         let Some(sums) = &mut state.sums else { return Some(Taken { batch, claim }) };
@@ -442,6 +451,7 @@ impl State {
     /// Records that need not come again.
     fn finish(&mut self, claim: &Claim) {
         self.stretches().for_each(|stretch| stretch.finish(claim));
+        self.adapt(claim);
         self.settle();
     }
 

@@ -9,6 +9,7 @@ use muxbridge_seglog::{Error, Position, Read, Reader, Start};
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 pub(crate) use apart::{Mark, backlog_of, until_of};
 
@@ -19,6 +20,8 @@ pub(crate) struct Claim {
     pub(crate) place: u64,
     /// Numbers in this run of the program, from 0 at each place.
     pub(crate) records: Range<u64>,
+    /// When.
+    pub(crate) taken: Instant,
 }
 
 /// What the names of cursors begin with that keep records for the sums. No component has such an id.
@@ -67,11 +70,7 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// Goes on where the cursor stands; a new one begins at the end, as it was not there when the rest was accepted.
-    fn new(
-        outbound: &Arc<Outbound>,
-        cursor: &str,
-        pipelines: BTreeSet<String>,
-    ) -> Result<Self, BuildError> {
+    fn new(outbound: &Arc<Outbound>, cursor: &str, pipelines: BTreeSet<String>) -> Result<Self, BuildError> {
         let log = &outbound.stored.log;
         let at = log.cursor(cursor, Start::Newest).map_err(|e| BuildError::new(e.to_string()))?;
         let reader = log.reader(cursor).map_err(|e| BuildError::new(e.to_string()))?;

@@ -3,9 +3,9 @@
 
 use super::stretch::{Due, Stretch};
 use super::{Lane, State};
-use crate::pipeline::tail::{Mark, Tail};
+use crate::pipeline::tail::{Claim, Mark, Tail};
 use muxbridge_core::Signal;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the oldest must have waited at least, and how long the end of the backlog then stays where it is.
 const LATE_MS: u64 = 5000;
@@ -13,6 +13,8 @@ const LATE_MS: u64 = 5000;
 const REQUESTS: usize = 4;
 /// One request in so many is the backlog's, also where what comes in would take them all.
 const SHARE: u32 = 4;
+/// What comes in waits for the requests of a backlog that are under way: those are to take no longer than this.
+const SLOW: Duration = Duration::from_secs(2);
 
 /// Which stretch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,24 @@ impl State {
         Choice::Take(which)
     }
 
+    /// Requests of the backlog become smaller where they take long, and larger again where they do not.
+    pub(super) fn adapt(&mut self, claim: &Claim) {
+        let tail = self.backlog.as_ref().and_then(|backlog| backlog.tail.as_ref());
+        if tail.is_none_or(|tail| tail.place() != claim.place) {
+            return;
+        }
+        let took = tokio::time::Instant::now().into_std().saturating_duration_since(claim.taken);
+        let batch = &self.settings.batch;
+        let most = if took > SLOW {
+            self.backlog_most / 2
+        } else if took < SLOW / 2 {
+            self.backlog_most.saturating_mul(2)
+        } else {
+            self.backlog_most
+        };
+        self.backlog_most = most.max(batch.min_size).min(batch.max_size);
+    }
+
     /// What is to be set apart, if it is late and not little.
     fn late(&self, now_ms: u64) -> Option<Mark> {
         let tail = self.live.tail.as_ref().filter(|tail| tail.is_endless())?;
@@ -62,7 +82,8 @@ impl State {
     /// While nothing of what is live has been taken, what of it is late is a part of the backlog.
     fn extend(&mut self, now_ms: u64) {
         let since = *self.apart.get_or_insert(now_ms);
-        if let (Some(live), Some(Stretch { tail: Some(backlog), .. })) = (&mut self.live.tail, &mut self.backlog)
+        if let (Some(live), Some(Stretch { tail: Some(backlog), .. })) =
+            (&mut self.live.tail, &mut self.backlog)
             && now_ms.saturating_sub(since) >= LATE_MS
             && backlog.extend(live)
         {
@@ -108,7 +129,12 @@ impl Lane {
         match split {
             Some(items) => {
                 let signal = self.signal.as_str();
-                tracing::info!(component = self.counts.id, signal, items, "what comes in goes before the backlog");
+                tracing::info!(
+                    component = self.counts.id,
+                    signal,
+                    items,
+                    "what comes in goes before the backlog"
+                );
             }
             None => mark.remove(),
         }

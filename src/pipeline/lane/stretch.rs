@@ -73,10 +73,11 @@ impl Stretch {
         if closed || self.items >= batch.min_size || now >= due { Due::Now } else { Due::At(due) }
     }
 
-    /// What makes one request, and when the last of it was accepted.
+    /// What makes one request, of so many items at most, and when the last of it was accepted.
     pub(super) fn take(
         &mut self,
         batch: &BatchSettings,
+        most: usize,
         needs: Needs,
     ) -> Option<(Batch, Claim, u64)> {
         let mut group: Vec<Batch> = Vec::new();
@@ -87,7 +88,7 @@ impl Stretch {
         while let Some(Waiting { next, .. }) = self.waiting.front() {
             let (more, larger) = (next.batch.items(), next.batch.otlp().len());
             let enough = items >= batch.min_size && bytes + larger > JOINED;
-            let over = enough || items + more > batch.max_size || bytes + larger > max_bytes;
+            let over = enough || items + more > most || bytes + larger > max_bytes;
             if over && !group.is_empty() {
                 break;
             }
@@ -100,7 +101,8 @@ impl Stretch {
         self.items -= items;
         self.bytes -= bytes;
         let place = self.tail.as_ref().map_or(0, Tail::place);
-        Some((join(group)?, Claim { place, records }, accepted))
+        let taken = tokio::time::Instant::now().into_std();
+        Some((join(group)?, Claim { place, records, taken }, accepted))
     }
 
     /// Whether there is more to take.

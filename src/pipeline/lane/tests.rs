@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// So late that everything is, in milliseconds.
 const LATER: u64 = 1 << 50;
@@ -213,6 +214,22 @@ fn check_grown(bridge: &Bridge, under_way: usize) {
     bridge.lane.upkeep(false);
     assert_eq!(bridge.cursors(), ["d"]);
     bridge.assert_adds_up();
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_of_a_backlog_are_small_where_they_take_long_and_large_where_they_do_not() {
+    let bridge = Bridge::open(&Model::new(1), Signal::Traces).expect("opens");
+    bridge.lane.lock().settings.batch.max_size = 16;
+    bridge.accept_all(0..500);
+    bridge.late();
+    let mut sizes = Vec::new();
+    for seconds in [0, 0, 0, 0, 0, 3, 3, 1, 3, 3, 3, 0] {
+        let taken = bridge.pop().expect("a request");
+        sizes.push(taken.batch.items());
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        bridge.take(taken);
+    }
+    assert_eq!(sizes, [1, 1, 2, 4, 8, 16, 8, 4, 4, 2, 1, 1]);
 }
 
 #[tokio::test]

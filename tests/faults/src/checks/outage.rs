@@ -21,12 +21,12 @@ struct Three {
 }
 
 impl Three {
-    /// `dead` is what the last one says then; a request may take `timeout`.
+    /// `dead` is what the last one says then; a request may take `timeout`. `seen` says how long each takes.
     async fn start(
         setup: &mut Setup,
         dead: u16,
         timeout: &str,
-        seen: impl Fn(&'static str, &[u8]) + Clone + Send + Sync + 'static,
+        seen: impl Fn(&'static str, &[u8]) -> Duration + Clone + Send + Sync + 'static,
     ) -> Three {
         let alive = Arc::new(AtomicBool::new(true));
         let mut servers = Vec::new();
@@ -36,8 +36,7 @@ impl Three {
                 if at == 2 && !alive.load(Relaxed) {
                     return Reply::status(dead);
                 }
-                seen(id, &r.body);
-                Reply::status(200)
+                Reply::status(200).after(seen(id, &r.body))
             })
             .await;
             setup.to(id, format!("endpoint: '{}', timeout: {timeout}, {QUICK_RETRY}", server.url()));
@@ -52,7 +51,7 @@ async fn throughput(context: &Context, dead: bool, run: u64) -> Result<f64, Stri
     let dir = context.scratch.join(format!("{run}-{dead}"));
     std::fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
     let mut setup = Setup::new(&context.program, Path::new(&dir));
-    let three = Three::start(&mut setup, Reply::SILENCE, "2s", |_, _| {}).await;
+    let three = Three::start(&mut setup, Reply::SILENCE, "2s", |_, _| Duration::ZERO).await;
     three.alive.store(!dead, Relaxed);
     let mut bridge = setup.start_ready().await?;
     let oracle = Oracle::new(64);
@@ -94,45 +93,75 @@ pub(super) async fn one_dead(context: Context) -> Ran {
 
 type Pending = Arc<Mutex<BTreeMap<u64, Instant>>>;
 
-/// C11: a day of one destination being dead, with time compressed: so many spans, then it is back while telemetry goes on.
+/// Spans in a request of the telemetry that goes on, and how often it comes.
+const FRESH: u64 = 10;
+const EVERY: Duration = Duration::from_millis(20);
+/// Spans a second that the third destination takes once it is back: ten times what comes in.
+const CAPACITY: f64 = 5000.0;
+/// It is dead for longer than a queue waits before it sets a backlog apart.
+const DEAD: Duration = Duration::from_millis(6500);
+
+/// A destination that takes so much and no more.
+#[derive(Clone)]
+struct Limited(Arc<Mutex<Instant>>);
+
+impl Limited {
+    /// How long a request with this many spans takes, behind all that are under way.
+    fn take(&self, spans: usize) -> Duration {
+        let mut free = self.0.lock().unwrap();
+        let now = Instant::now();
+        *free = (*free).max(now) + Duration::from_secs_f64(spans as f64 / CAPACITY);
+        *free - now
+    }
+}
+
+/// C11: a day of one destination being dead, with time compressed: so many spans, then it is back while telemetry goes on, and
+/// takes ten times as much as comes in.
 pub(super) async fn day(context: Context) -> Ran {
     let oracle = Oracle::new(200);
     let mut setup = context.setup();
     let late: Arc<Mutex<Vec<Duration>>> = Arc::default();
     let pending = Pending::default();
     let (seen, watched, measured) = (oracle.clone(), pending.clone(), late.clone());
+    let limited = Limited(Arc::new(Mutex::new(Instant::now())));
     let three = Three::start(&mut setup, 503, "30s", move |id, body| {
         let numbers = seen.received(id, body);
-        if id == IDS[2] {
-            let mut pending = watched.lock().unwrap();
-            let taken = numbers.iter().filter_map(|n| pending.remove(n)).map(|t| t.elapsed());
-            measured.lock().unwrap().extend(taken);
+        if id != IDS[2] {
+            return Duration::ZERO;
         }
+        let delay = limited.take(numbers.len());
+        let mut pending = watched.lock().unwrap();
+        let taken = numbers.iter().filter_map(|n| pending.remove(n)).map(|t| t.elapsed() + delay);
+        measured.lock().unwrap().extend(taken);
+        delay
     })
     .await;
     three.alive.store(false, Relaxed);
     let mut bridge = setup.start_ready().await?;
 
-    let spans = context.of(40_000, 800_000);
+    let (spans, dead) = (context.of(20_000, 800_000), Instant::now());
     let filled = fill(&mut bridge, &oracle, spans).await?;
     bridge.drained(&IDS[..2], Duration::from_secs(120)).await?;
     let steady = bridge.resident();
 
-    // It is back, and telemetry goes on at a rate that a day of this backlog would have had.
+    // Telemetry goes on at a rate that a day of this backlog would have had, and after a while it is back.
+    let mut client = Client::new(Protocol::Http, setup.http);
+    let mut every = tokio::time::interval(EVERY);
+    while dead.elapsed() < DEAD {
+        every.tick().await;
+        send(&mut client, &oracle, |_| {}).await?;
+    }
+    let backlog = bridge.metric("muxbridge_exporter_queued{", &[&component(IDS[2])]).await;
     three.alive.store(true, Relaxed);
     let began = Instant::now();
-    let mut client = Client::new(Protocol::Http, setup.http);
     let (mut fresh, mut peak) = (0u64, steady);
-    let mut every = tokio::time::interval(Duration::from_millis(20));
     while !drained(&bridge).await {
         every.tick().await;
-        let (first, request) = oracle.issue(10);
-        pending.lock().unwrap().insert(first, Instant::now());
-        match client.send(&request).await {
-            Answer::Accepted => oracle.acknowledged(first, 10),
-            other => return Err(format!("while it drains, telemetry is not accepted: {other:?}")),
-        }
-        fresh += 10;
+        let about = |first| {
+            pending.lock().unwrap().insert(first, Instant::now());
+        };
+        send(&mut client, &oracle, about).await?;
+        fresh += FRESH;
         peak = peak.max(bridge.resident());
         if began.elapsed() > Duration::from_secs(300) {
             return Err("the backlog is not delivered within five minutes".to_owned());
@@ -142,25 +171,38 @@ pub(super) async fn day(context: Context) -> Ran {
     bridge.drained(&IDS, Duration::from_secs(60)).await?;
     bridge.adds_up().await?;
     let verdict = oracle.nothing_lost(&IDS)?;
-    let (drain, intake) = ((spans as f64 + fresh as f64) / time, fresh as f64 / time);
+    let (drain, intake) = ((backlog + fresh) as f64 / time, fresh as f64 / time);
     let mut late = late.lock().unwrap().clone();
+    let (p50, p99) = (quantile(&mut late, 0.5), quantile(&mut late, 0.99));
     let numbers = format!(
-        "backlog={spans} spans filled_in={:.0}s {verdict} drain={drain:.0}/s intake={intake:.0}/s ({:.0}x) \
-         fresh_late_p50={:.0}ms p99={:.0}ms resident={}MiB peak={}MiB",
+        "backlog={backlog} spans filled_in={:.0}s {verdict} drained_in={time:.1}s drain={drain:.0}/s \
+         intake={intake:.0}/s ({:.0}x) fresh_late_p50={p50:.0}ms p99={p99:.0}ms resident={}MiB peak={}MiB",
         filled.as_secs_f64(),
         drain / intake,
-        quantile(&mut late, 0.5),
-        quantile(&mut late, 0.99),
         steady >> 20,
         peak >> 20
     );
     if drain < 5.0 * intake {
         return Err(format!("it drains slower than five times what comes in: {numbers}"));
     }
+    if p99 > 10_000.0_f64.min(time * 500.0) {
+        return Err(format!("fresh spans wait behind the backlog: {numbers}"));
+    }
     if peak > steady + (64 << 20) {
         return Err(format!("delivering the backlog takes more than 64 MiB: {numbers}"));
     }
     Ok(Outcome::Passed(numbers))
+}
+
+/// Has one more request accepted. `about` is told its first number before.
+async fn send(client: &mut Client, oracle: &Oracle, about: impl FnOnce(u64)) -> Result<(), String> {
+    let (first, request) = oracle.issue(FRESH);
+    about(first);
+    match client.send(&request).await {
+        Answer::Accepted => oracle.acknowledged(first, FRESH),
+        other => return Err(format!("while one is dead or drains, telemetry is not accepted: {other:?}")),
+    }
+    Ok(())
 }
 
 /// Has this many spans accepted as quickly as they are, and says how long that took.
