@@ -2,6 +2,8 @@
 
 mod drop;
 mod list;
+#[cfg(test)]
+mod tests;
 
 use super::{ConfigArgument, Failure, exit, print, variables};
 use crate::config::Service;

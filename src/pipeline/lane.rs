@@ -380,12 +380,11 @@ impl Lane {
     /// Reads ahead what makes one request. Says whether the log cannot be read.
     fn fill(&self, state: &mut State) -> bool {
         let most = state.settings.batch.max_size;
-        let abandoned = state.abandoned;
-        // Not `any`, which would leave the second for later.
-        !abandoned
-            && state
-                .stretches()
-                .fold(false, |unreadable, stretch| stretch.fill(most, &self.counts) || unreadable)
+        let mut unreadable = false;
+        if !state.abandoned {
+            state.stretches().for_each(|stretch| unreadable |= stretch.fill(most, &self.counts));
+        }
+        unreadable
     }
 
     fn take(&self, state: &mut State, which: Which) -> Option<Taken> {

@@ -2,7 +2,7 @@
 
 use crate::support::{drain, id, record};
 use muxbridge_seglog::vfs::disk::Disk;
-use muxbridge_seglog::{Durability, Error, Group, Log, Options, Read, Start};
+use muxbridge_seglog::{Durability, Error, Group, Log, Options, Position, Read, Start};
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -181,4 +181,28 @@ fn cursors_are_found_again_removed_and_limited() {
     let names: Vec<_> = log.cursors().into_iter().map(|c| (c.name, c.position)).collect();
     assert_eq!(names, [("a".to_owned(), end)]);
     assert_eq!(log.cursor("a", Start::Oldest).expect("is there"), end);
+}
+
+#[test]
+fn a_cursor_begins_where_another_stood_and_a_reader_goes_on_for_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = open(dir.path(), options());
+    let oldest = log.cursor("a", Start::Oldest).expect("a cursor");
+    let ends: Vec<_> =
+        (0..3).map(|n| log.append(record(n, 1)).expect("room").wait().expect("commits").end).collect();
+    assert_eq!(log.cursor("b", Start::At(ends[0])).expect("a cursor"), ends[0]);
+    let beyond = Position { lsn: ends[2].lsn + 9, ..ends[2] };
+    assert_eq!(log.cursor("c", Start::At(beyond)).expect("a cursor"), ends[2], "not what is not there yet");
+    assert_eq!(log.cursor("d", Start::At(Position::default())).expect("a cursor"), oldest);
+    let mut reader = log.reader("a").expect("a reader");
+    assert!(matches!(reader.next(), Ok(Some(Read::Record(record))) if record.end == ends[0]));
+    reader.follow("b");
+    // A cursor that it does not follow any more takes it nowhere.
+    log.advance("a", ends[2]).expect("advances");
+    assert!(matches!(reader.next(), Ok(Some(Read::Record(record))) if record.end == ends[1]));
+    log.advance("b", ends[2]).expect("advances");
+    assert!(matches!(reader.next(), Ok(None)));
+    drop((reader, log));
+    let log = open(dir.path(), options());
+    assert_eq!(log.cursor("b", Start::Oldest).expect("is there"), ends[2]);
 }

@@ -106,6 +106,10 @@ const DEAD: Duration = Duration::from_millis(6500);
 struct Limited(Arc<Mutex<Instant>>);
 
 impl Limited {
+    fn new() -> Self {
+        Limited(Arc::new(Mutex::new(Instant::now())))
+    }
+
     /// How long a request with this many spans takes, behind all that are under way.
     fn take(&self, spans: usize) -> Duration {
         let mut free = self.0.lock().unwrap();
@@ -123,7 +127,7 @@ pub(super) async fn day(context: Context) -> Ran {
     let late: Arc<Mutex<Vec<Duration>>> = Arc::default();
     let pending = Pending::default();
     let (seen, watched, measured) = (oracle.clone(), pending.clone(), late.clone());
-    let limited = Limited(Arc::new(Mutex::new(Instant::now())));
+    let limited = Limited::new();
     let three = Three::start(&mut setup, 503, "30s", move |id, body| {
         let numbers = seen.received(id, body);
         if id != IDS[2] {
@@ -182,16 +186,22 @@ pub(super) async fn day(context: Context) -> Ran {
         steady >> 20,
         peak >> 20
     );
-    if drain < 5.0 * intake {
-        return Err(format!("it drains slower than five times what comes in: {numbers}"));
+    judged(
+        numbers,
+        [
+            (drain < 5.0 * intake, "it drains slower than five times what comes in"),
+            (p99 > 10_000.0_f64.min(time * 500.0), "fresh spans wait behind the backlog"),
+            (peak > steady + (64 << 20), "delivering the backlog takes more than 64 MiB"),
+        ],
+    )
+}
+
+/// The numbers, with the first thing that is wrong with them.
+fn judged(numbers: String, wrong: [(bool, &str); 3]) -> Ran {
+    match wrong.iter().find(|(wrong, _)| *wrong) {
+        Some((_, what)) => Err(format!("{what}: {numbers}")),
+        None => Ok(Outcome::Passed(numbers)),
     }
-    if p99 > 10_000.0_f64.min(time * 500.0) {
-        return Err(format!("fresh spans wait behind the backlog: {numbers}"));
-    }
-    if peak > steady + (64 << 20) {
-        return Err(format!("delivering the backlog takes more than 64 MiB: {numbers}"));
-    }
-    Ok(Outcome::Passed(numbers))
 }
 
 /// Has one more request accepted. `about` is told its first number before.
