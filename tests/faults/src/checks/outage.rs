@@ -153,7 +153,7 @@ pub(super) async fn day(context: Context) -> Ran {
     let mut every = tokio::time::interval(EVERY);
     while dead.elapsed() < DEAD {
         every.tick().await;
-        send(&mut client, &oracle, |_| {}).await?;
+        send(&mut client, &oracle, None).await?;
     }
     let backlog = bridge.metric("muxbridge_exporter_queued{", &[&component(IDS[2])]).await;
     three.alive.store(true, Relaxed);
@@ -161,10 +161,7 @@ pub(super) async fn day(context: Context) -> Ran {
     let (mut fresh, mut peak) = (0u64, steady);
     while !drained(&bridge).await {
         every.tick().await;
-        let about = |first| {
-            pending.lock().unwrap().insert(first, Instant::now());
-        };
-        send(&mut client, &oracle, about).await?;
+        send(&mut client, &oracle, Some(&pending)).await?;
         fresh += FRESH;
         peak = peak.max(bridge.resident());
         if began.elapsed() > Duration::from_secs(300) {
@@ -204,10 +201,12 @@ fn judged(numbers: String, wrong: [(bool, &str); 3]) -> Ran {
     }
 }
 
-/// Has one more request accepted. `about` is told its first number before.
-async fn send(client: &mut Client, oracle: &Oracle, about: impl FnOnce(u64)) -> Result<(), String> {
+/// Has one more request accepted, and notes in `pending` when it was sent.
+async fn send(client: &mut Client, oracle: &Oracle, pending: Option<&Pending>) -> Result<(), String> {
     let (first, request) = oracle.issue(FRESH);
-    about(first);
+    if let Some(pending) = pending {
+        pending.lock().unwrap().insert(first, Instant::now());
+    }
     match client.send(&request).await {
         Answer::Accepted => oracle.acknowledged(first, FRESH),
         other => return Err(format!("while one is dead or drains, telemetry is not accepted: {other:?}")),
