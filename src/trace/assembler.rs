@@ -2,12 +2,13 @@
 
 use super::chains::{Chain, Chains};
 use super::held::{Group, Held, Requests, SpanId, service, span_id};
-use super::open::{State, Ticket, Traces, Wait};
-use crate::translate::spans::{Role, SCOPE};
+use super::leaving::{Late, Leaving, Place, Why};
+use super::open::{State, Ticket, Traces, Wait, judge};
+use super::ours::{is_ours, number, trace_id, without_ours};
+use crate::translate::spans::{Members, Role};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use muxbridge_core::{Batch, Holding};
-use muxbridge_pdata::Writer;
 use muxbridge_pdata::schema::field;
 use muxbridge_pdata::view::{ResourceItems, ScopeItems, SpanKind};
 use muxbridge_pdata::wire::Fields;
@@ -30,60 +31,6 @@ pub struct Limits {
     pub trace_spans: usize,
     pub spans: usize,
     pub bytes: usize,
-}
-
-/// Why spans leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Why {
-    /// The trace is complete.
-    Complete,
-    /// Something is missing, and nothing came for a while.
-    Idle,
-    /// The trace was held for the longest time allowed.
-    Expired,
-    /// A bound was hit.
-    Full,
-    /// The program stops.
-    Shutdown,
-    /// The trace left before.
-    Late,
-}
-
-impl Why {
-    /// All of them.
-    pub const ALL: [Why; 6] = [Why::Complete, Why::Idle, Why::Expired, Why::Full, Why::Shutdown, Why::Late];
-
-    /// Its name as a label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Why::Complete => "complete",
-            Why::Idle => "idle",
-            Why::Expired => "expired",
-            Why::Full => "full",
-            Why::Shutdown => "shutdown",
-            Why::Late => "late",
-        }
-    }
-}
-
-/// Spans of one trace that leave together.
-#[derive(Clone, Copy, Debug)]
-pub struct Leaving<'a> {
-    requests: &'a Requests,
-    chains: &'a Chains,
-    spans: Chain,
-    /// Why they leave.
-    pub why: Why,
-    /// Whether `http.request` is below a SERVER span of the same service that is not ModelMuxer's.
-    pub below_server: bool,
-}
-
-impl<'a> Leaving<'a> {
-    /// Body, resource and scope of each, in the order of arrival; there is at least one.
-    pub fn spans(&self) -> impl Iterator<Item = (&'a [u8], &'a Arc<Group>)> {
-        let requests = self.requests;
-        self.chains.iter(self.spans).map(|held| requests.get(&held.place))
-    }
 }
 
 /// What is known of a trace id.
@@ -111,6 +58,9 @@ pub struct Assembler {
     outer_parents: usize,
     touched: Vec<Ticket>,
     ids: Vec<SpanId>,
+    run: Vec<Held>,
+    /// The room that the spans of the last trace were read into.
+    room: Members<'static>,
 }
 
 impl Assembler {
@@ -128,6 +78,8 @@ impl Assembler {
             outer_parents: 0,
             touched: Vec::new(),
             ids: Vec::new(),
+            run: Vec::new(),
+            room: Members::default(),
         }
     }
 
@@ -150,12 +102,14 @@ impl Assembler {
     /// same bytes, if it holds none.
     pub fn take(&mut self, batch: Batch, now: Instant, leave: &mut dyn FnMut(Leaving<'_>)) -> Option<Batch> {
         let ours = batch.resources().any(|r| r.scopes().any(|s| is_ours(&s)));
+        let request = ours.then(|| self.requests.open(batch.otlp(), now));
         // Most requests are all ours or not at all.
-        let others = !ours || self.hold(&batch, now, leave);
+        let others = request.is_none_or(|request| self.read(&batch, request, now, leave));
         if others && (ours || self.outer_parents > 0) {
             self.note_neighbours(&batch);
         }
-        self.settle(now);
+        self.settle(now, request, leave);
+        request.into_iter().for_each(|request| self.requests.release(request, 1));
         while self.spans > self.limits.spans || self.requests.bytes() > self.limits.bytes {
             let Some(oldest) = self.traces.oldest() else { break };
             self.release(oldest, Why::Full, leave);
@@ -186,15 +140,17 @@ impl Assembler {
         }
     }
 
-    /// Holds the spans of ModelMuxer. Whether the batch has anything else, too.
-    fn hold(&mut self, batch: &Batch, now: Instant, leave: &mut dyn FnMut(Leaving<'_>)) -> bool {
-        let request = self.requests.open(batch.otlp(), now);
+    /// Has whole traces leave and holds the other spans of ModelMuxer. Whether the batch has anything else, too.
+    fn read(
+        &mut self,
+        batch: &Batch,
+        request: usize,
+        now: Instant,
+        leave: &mut dyn FnMut(Leaving<'_>),
+    ) -> bool {
         let mut others = Fields::new(batch.otlp()).any(|f| f.number != field::REQUEST_RESOURCE);
-        let mut held = 0;
-        let mut late: Vec<Chain> = Vec::new();
-        let mut late_index: HashMap<u128, usize> = HashMap::new();
-        // Spans of one trace mostly stand together.
-        let mut last: Option<(u128, Ticket)> = None;
+        let mut late = Late::default();
+        let mut members = std::mem::take(&mut self.room).emptied();
         for resource in batch.resources() {
             let mut scopes = 0;
             for scope in resource.scopes() {
@@ -204,42 +160,81 @@ impl Assembler {
                     continue;
                 }
                 let group = self.group(batch, &resource, &scope);
-                self.requests.add_group(request, group);
+                self.requests.add_group(request, group.clone());
+                let mut last: &[u8] = &[];
                 for raw in scope.items() {
-                    let (trace_id, new) = Held::read(self.requests.place(request, raw), raw);
-                    held += 1;
-                    let Ok(id) = <[u8; 16]>::try_from(trace_id).map(u128::from_ne_bytes) else {
-                        // Without a trace id there is nothing to wait for.
-                        late.push(self.alone(new));
-                        continue;
-                    };
-                    let open =
-                        last.filter(|(other, ticket)| *other == id && self.traces.get(*ticket).is_some());
-                    let Some((_, ticket)) = open.or_else(|| Some((id, self.ticket(id, now)?))) else {
-                        let at = *late_index.entry(id).or_insert(late.len());
-                        match late.get_mut(at) {
-                            Some(chain) => self.chains.push(chain, new),
-                            None => late.push(self.alone(new)),
-                        }
-                        continue;
-                    };
-                    last = Some((id, ticket));
-                    self.insert(ticket, new);
-                    if self.traces.at(ticket.slot).spans.length >= self.limits.trace_spans {
-                        // Its spans are counted only below.
-                        self.requests.hold(request, std::mem::take(&mut held));
-                        self.release(ticket, Why::Full, leave);
+                    let id = trace_id(raw);
+                    if id != last || members.list().len() >= self.limits.trace_spans {
+                        self.run(&members, &group, request, now, &mut late, leave);
+                        members.clear();
+                        last = id;
                     }
+                    members.add(raw);
                 }
+                self.run(&members, &group, request, now, &mut late, leave);
+                members.clear();
             }
             others |= scopes == 0;
         }
-        self.requests.hold(request, held);
-        self.requests.release(request, 1);
-        for spans in late {
+        self.room = members.emptied();
+        for spans in late.chains {
             self.part(spans, Why::Late, false, leave);
         }
         others
+    }
+
+    /// Takes spans that stand side by side in a request and say that they are of one trace. Nothing is held if it is
+    /// whole: it leaves while it is in the caches, and its request is not kept in memory.
+    fn run(
+        &mut self,
+        members: &Members<'_>,
+        group: &Arc<Group>,
+        request: usize,
+        now: Instant,
+        late: &mut Late,
+        leave: &mut dyn FnMut(Leaving<'_>),
+    ) {
+        let list = members.list();
+        let Some(first) = list.first() else { return };
+        let mut run = std::mem::take(&mut self.run);
+        let requests = &self.requests;
+        run.extend(list.iter().map(|m| Held::of(requests.place(request, m.span.raw()), members, m)));
+        let whole = judge(run.iter(), &[], &mut self.ids) == State::Whole;
+        if whole
+            && let Some(id) = number(first.span.trace_id)
+            && list.iter().all(|m| m.span.trace_id == first.span.trace_id)
+            && !self.known.contains_key(&id)
+        {
+            self.remember(id);
+            let place = Place::One(group);
+            leave(Leaving { members, place, why: Why::Complete, below_server: false });
+            run.clear();
+        }
+        for (held, member) in run.drain(..).zip(list) {
+            self.hold(held, number(member.span.trace_id), now, late, leave);
+        }
+        self.run = run;
+    }
+
+    fn hold(
+        &mut self,
+        held: Held,
+        id: Option<u128>,
+        now: Instant,
+        late: &mut Late,
+        leave: &mut dyn FnMut(Leaving<'_>),
+    ) {
+        self.requests.hold(held.place.request);
+        // Without a trace id there is nothing to wait for.
+        let Some(ticket) = id.and_then(|id| self.ticket(id, now)) else {
+            let chain = late.chain(id);
+            self.chains.push(chain, held);
+            return;
+        };
+        self.insert(ticket, held);
+        if self.traces.at(ticket.slot).spans.length >= self.limits.trace_spans {
+            self.release(ticket, Why::Full, leave);
+        }
     }
 
     fn group(&mut self, batch: &Batch, resource: &ResourceItems<'_>, scope: &ScopeItems<'_>) -> Arc<Group> {
@@ -248,12 +243,6 @@ impl Assembler {
             Some(last) if **last == group => last.clone(),
             _ => self.last_group.insert(Arc::new(group)).clone(),
         }
-    }
-
-    fn alone(&mut self, held: Held) -> Chain {
-        let mut chain = Chain::default();
-        self.chains.push(&mut chain, held);
-        chain
     }
 
     /// The trace with this id, opened if it is new; `None` if it left.
@@ -304,15 +293,20 @@ impl Assembler {
         }
     }
 
-    /// Decides anew when each trace leaves that got a span.
-    fn settle(&mut self, now: Instant) {
+    /// Has each trace leave that is whole now, and decides anew when the others do that got a span.
+    fn settle(&mut self, now: Instant, request: Option<usize>, leave: &mut dyn FnMut(Leaving<'_>)) {
         let mut touched = std::mem::take(&mut self.touched);
-        for ticket in touched.drain(..) {
-            let Some(open) = self.traces.get(ticket) else { continue };
+        touched.retain(|ticket| {
+            let ticket = *ticket;
+            let Some(open) = self.traces.get(ticket) else { return false };
             open.touched = false;
-            open.state = open.judge(&self.chains, &mut self.ids);
+            open.state = judge(self.chains.iter(open.spans), &open.neighbours, &mut self.ids);
             let last = open.first + self.limits.max_hold;
             let (wait, due) = match open.state {
+                State::Whole => {
+                    self.release(ticket, Why::Complete, leave);
+                    return false;
+                }
                 State::Complete => (Wait::Quiet, now + self.limits.quiet),
                 State::SpanMissing => (Wait::Idle, now + self.limits.idle),
                 State::CallUnderWay | State::NoRoot => (Wait::Idle, last),
@@ -322,65 +316,72 @@ impl Assembler {
             } else if due != open.due {
                 self.traces.wait(ticket, wait, due);
             }
-        }
+            true
+        });
+        request.into_iter().for_each(|request| self.shrink(request, &touched));
+        touched.clear();
         self.touched = touched;
+    }
+
+    /// Copies what stays of a request, if that is little: streams and requests without a call wait in nearly every one,
+    /// and would keep all of it in memory.
+    fn shrink(&mut self, request: usize, stay: &[Ticket]) {
+        let (traces, chains, requests) = (&mut self.traces, &mut self.chains, &mut self.requests);
+        let mut each = |see: &mut dyn FnMut(&mut Held)| {
+            for ticket in stay {
+                let Some(open) = traces.get(*ticket) else { continue };
+                chains.each(open.spans, |held| {
+                    if held.place.request == request {
+                        see(held);
+                    }
+                });
+            }
+        };
+        let mut bytes = 0;
+        each(&mut |held| bytes += held.place.body.len());
+        if bytes > 0 && requests.is_mostly_done(request, bytes) {
+            let mut kept = Vec::with_capacity(bytes);
+            each(&mut |held| requests.copy(&mut held.place, &mut kept));
+            requests.keep_only(request, kept);
+        }
+    }
+
+    /// Remembers that a trace left.
+    fn remember(&mut self, id: u128) {
+        self.known.insert(id, Known::Left);
+        self.left.push_back(id);
+        if self.left.len() > REMEMBERED
+            && let Some(oldest) = self.left.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
     }
 
     fn release(&mut self, ticket: Ticket, why: Why, leave: &mut dyn FnMut(Leaving<'_>)) {
         let Some(open) = self.traces.close(ticket) else { return };
         self.spans -= open.spans.length;
         self.outer_parents -= usize::from(open.has_outer_parent);
-        self.known.insert(open.id, Known::Left);
-        self.left.push_back(open.id);
-        if self.left.len() > REMEMBERED
-            && let Some(oldest) = self.left.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
+        self.remember(open.id);
         let below_server = !open.neighbours.is_empty() && {
             let mut roots = self.chains.iter(open.spans).filter(|s| s.role == Role::Root);
             roots.any(|s| s.parent.is_some_and(|parent| open.neighbours.contains(&(parent, true))))
         };
-        let why = if open.state == State::Complete && !open.touched { Why::Complete } else { why };
+        let complete = matches!(open.state, State::Whole | State::Complete);
+        let why = if complete && !open.touched { Why::Complete } else { why };
         self.part(open.spans, why, below_server, leave);
     }
 
     /// Has spans leave, and gives back the room that they took.
     fn part(&mut self, spans: Chain, why: Why, below_server: bool, leave: &mut dyn FnMut(Leaving<'_>)) {
         let (requests, chains) = (&self.requests, &self.chains);
-        leave(Leaving { requests, chains, spans, why, below_server });
+        let mut members = std::mem::take(&mut self.room).emptied();
+        chains.iter(spans).for_each(|held| members.add(requests.get(&held.place).0));
+        let place = Place::Held(requests, chains, spans);
+        leave(Leaving { members: &members, place, why, below_server });
+        self.room = members.emptied();
         for held in self.chains.iter(spans) {
             self.requests.release(held.place.request, 1);
         }
         self.chains.free(spans);
     }
-}
-
-fn is_ours(scope: &ScopeItems<'_>) -> bool {
-    scope.scope.name == SCOPE && scope.items().next().is_some()
-}
-
-/// A request without the scopes of ModelMuxer, and without the resources that had no other scope.
-fn without_ours(request: &Bytes) -> Bytes {
-    let mut w = Writer::new();
-    for f in Fields::new(request) {
-        let body = f.value.as_bytes();
-        let resource = ResourceItems::read(body);
-        if f.number != field::REQUEST_RESOURCE || !resource.scopes().any(|s| is_ours(&s)) {
-            w.raw(f.raw);
-            continue;
-        }
-        if resource.scopes().all(|s| is_ours(&s)) {
-            continue;
-        }
-        w.message(f.number, |w| {
-            for f in Fields::new(body) {
-                let scope = f.number == field::resource_items::SCOPES;
-                if !(scope && is_ours(&ScopeItems::read(f.value.as_bytes()))) {
-                    w.raw(f.raw);
-                }
-            }
-        });
-    }
-    w.into_bytes()
 }

@@ -73,6 +73,15 @@ impl Chains {
         })
     }
 
+    /// Shows the spans of `chain`, to be changed.
+    pub(super) fn each(&mut self, chain: Chain, mut see: impl FnMut(&mut Held)) {
+        let mut at = chain.first;
+        while let Some(link) = self.links.get_mut(at as usize) {
+            see(&mut link.held);
+            at = link.next;
+        }
+    }
+
     /// Gives the places of `chain` back.
     pub(super) fn free(&mut self, chain: Chain) {
         if let Some(last) = self.links.get_mut(chain.last as usize) {

@@ -1,10 +1,10 @@
 //! Spans that wait for their trace, where they came from, and how much memory that keeps alive.
 
-use crate::translate::spans::Role;
+use crate::translate::spans::{Member, Members, Role};
 use bytes::Bytes;
 use muxbridge_core::{Holding, Origin};
 use muxbridge_pdata::schema::field;
-use muxbridge_pdata::view::{ResourceItems, ScopeItems, Span, StatusCode};
+use muxbridge_pdata::view::{ResourceItems, ScopeItems, StatusCode};
 use muxbridge_pdata::wire::Fields;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -75,36 +75,31 @@ pub(super) struct Held {
 pub(super) struct Place {
     pub(super) request: usize,
     group: usize,
-    body: Range<usize>,
+    pub(super) body: Range<usize>,
 }
 
 impl Held {
-    /// Reads the body of a span, and its trace id: no more than that, because every span comes through here, and the
-    /// rest is read when its trace leaves.
-    pub(super) fn read(place: Place, raw: &[u8]) -> (&[u8], Self) {
-        let mut held = Held { place, id: 0, parent: None, role: Role::Other, start: 0, rejected: false };
-        let (mut trace_id, mut name): (&[u8], &[u8]) = (&[], &[]);
-        for f in Fields::new(raw) {
-            match f.number {
-                field::span::TRACE_ID => trace_id = f.value.as_bytes(),
-                field::span::SPAN_ID => held.id = span_id(f.value.as_bytes()).unwrap_or_default(),
-                field::span::PARENT_SPAN_ID => held.parent = span_id(f.value.as_bytes()),
-                field::span::NAME => name = f.value.as_bytes(),
-                field::span::START_TIME => held.start = f.value.as_u64(),
-                _ => {}
-            }
+    /// What is needed of a span that was read already.
+    pub(super) fn of(place: Place, members: &Members<'_>, member: &Member<'_>) -> Self {
+        let Member { span, role, .. } = member;
+        Held {
+            place,
+            id: span_id(span.span_id).unwrap_or_default(),
+            parent: span_id(span.parent_span_id),
+            role: *role,
+            start: span.start,
+            rejected: match role {
+                Role::Policy => {
+                    members.attribute(member, "blocked").and_then(|v| v.as_bool()).unwrap_or(false)
+                }
+                Role::Router => span.status.code == StatusCode::Error,
+                _ => false,
+            },
         }
-        held.role = Role::of(name);
-        held.rejected = match held.role {
-            Role::Policy => Span::read(raw).attribute(b"blocked").and_then(|v| v.as_bool()).unwrap_or(false),
-            Role::Router => Span::read(raw).status.code == StatusCode::Error,
-            _ => false,
-        };
-        (trace_id, held)
     }
 }
 
-/// The requests that held spans are parts of: a span of 400 bytes keeps all of its request in memory.
+/// The requests that held spans are parts of, or what is left of them: a span keeps all of it in memory.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     /// By number, which is used again when nothing refers to a request any more.
@@ -169,9 +164,28 @@ impl Requests {
         (&request.otlp[place.body.clone()], &request.groups[place.group])
     }
 
-    /// `spans` more refer to a request.
-    pub(super) fn hold(&mut self, number: usize, spans: usize) {
-        self.list[number].references += spans;
+    /// One span more refers to a request.
+    pub(super) fn hold(&mut self, number: usize) {
+        self.list[number].references += 1;
+    }
+
+    /// Whether spans of `held` bytes are less than half of their request.
+    pub(super) fn is_mostly_done(&self, number: usize, held: usize) -> bool {
+        held < self.list[number].otlp.len() / 2
+    }
+
+    /// Copies the body of a span to the end of `kept`, and places it there.
+    pub(super) fn copy(&self, place: &mut Place, kept: &mut Vec<u8>) {
+        let start = kept.len();
+        kept.extend_from_slice(&self.list[place.request].otlp[place.body.clone()]);
+        place.body = start..kept.len();
+    }
+
+    /// Keeps these bytes of a request instead of all of it.
+    pub(super) fn keep_only(&mut self, number: usize, kept: Vec<u8>) {
+        let request = &mut self.list[number];
+        self.bytes = self.bytes - request.otlp.len() + kept.len();
+        request.otlp = kept.into();
     }
 
     /// `count` fewer refer to a request.

@@ -1,7 +1,7 @@
 //! Open traces: how far each has got, and when each leaves.
 
-use super::chains::{Chain, Chains};
-use super::held::SpanId;
+use super::chains::Chain;
+use super::held::{Held, SpanId};
 use crate::translate::spans::Role;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,6 +12,9 @@ const FEW: usize = 24;
 /// How far a trace has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
+    /// From the first span to the last one, in the order in which ModelMuxer exports them.
+    Whole,
+    /// Nothing refers to a span that is not there, but the first ones may be missing.
     Complete,
     CallUnderWay,
     SpanMissing,
@@ -32,37 +35,40 @@ pub(super) struct Open {
     pub(super) has_outer_parent: bool,
 }
 
-impl Open {
-    pub(super) fn judge(&self, chains: &Chains, ids: &mut Vec<SpanId>) -> State {
-        let spans = || chains.iter(self.spans);
-        let find = |role| spans().find(|s| s.role == role);
-        if find(Role::Root).is_none() {
-            return State::NoRoot;
-        }
-        ids.clear();
-        ids.extend(spans().map(|s| s.id));
-        ids.extend(self.neighbours.iter().map(|(id, _)| *id));
-        let few = ids.len() < FEW;
-        if !few {
-            ids.sort_unstable();
-        }
-        let known = |parent| if few { ids.contains(parent) } else { ids.binary_search(parent).is_ok() };
-        if !spans().filter_map(|s| s.parent.as_ref()).all(known) {
-            return State::SpanMissing;
-        }
-        if spans().any(|s| s.rejected) {
-            return State::Complete;
-        }
-        let router = find(Role::Router);
-        // A call before the decision only classifies the prompt.
-        let decided = router.map_or(0, |r| r.start);
-        let called = spans().any(|s| s.role.is_call() && s.start >= decided);
-        match (called, router, find(Role::Policy)) {
-            (true, _, _) | (false, None, None) => State::Complete,
-            (false, Some(_), _) => State::CallUnderWay,
-            // The model was named by the client: either a stream still runs, or the request was rejected without a trace.
-            (false, None, Some(_)) => State::SpanMissing,
-        }
+/// How far a trace with these spans has got.
+pub(super) fn judge<'h>(
+    spans: impl Iterator<Item = &'h Held> + Clone,
+    neighbours: &[(SpanId, bool)],
+    ids: &mut Vec<SpanId>,
+) -> State {
+    let find = |role| spans.clone().find(|s| s.role == role);
+    if find(Role::Root).is_none() {
+        return State::NoRoot;
+    }
+    ids.clear();
+    ids.extend(spans.clone().map(|s| s.id));
+    ids.extend(neighbours.iter().map(|(id, _)| *id));
+    let few = ids.len() < FEW;
+    if !few {
+        ids.sort_unstable();
+    }
+    let known = |parent| if few { ids.contains(parent) } else { ids.binary_search(parent).is_ok() };
+    if !spans.clone().filter_map(|s| s.parent.as_ref()).all(known) {
+        return State::SpanMissing;
+    }
+    if spans.clone().any(|s| s.rejected) {
+        return State::Whole;
+    }
+    let router = find(Role::Router);
+    // A call before the decision only classifies the prompt.
+    let decided = router.map_or(0, |r| r.start);
+    let called = spans.clone().any(|s| s.role.is_call() && s.start >= decided);
+    match (called, router, find(Role::Policy)) {
+        (true, None, None) | (false, None, None) => State::Complete,
+        (true, _, _) => State::Whole,
+        (false, Some(_), _) => State::CallUnderWay,
+        // The model was named by the client: either a stream still runs, or the request was rejected without a trace.
+        (false, None, Some(_)) => State::SpanMissing,
     }
 }
 

@@ -13,7 +13,8 @@ use serde::Deserialize;
 pub struct TraceOptions {
     /// Version of the GenAI conventions that names come from. Default `genai_1_41`.
     pub profile: Profile,
-    /// How long a trace that looks complete waits for another span. Default `1s`.
+    /// How long a trace that looks complete waits for another span, unless it has all from the policy check or the routing
+    /// decision to the request itself: then it leaves at once. Default `1s`.
     pub quiet: GoDuration,
     /// How long a trace with a root, but with a span missing, waits for another one. Default `10s`.
     pub idle: GoDuration,

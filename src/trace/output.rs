@@ -15,6 +15,9 @@ const FULL: usize = 1_024;
 const SPARE: usize = 2;
 const SPARE_BYTES: usize = 1 << 20;
 
+/// About how long a span is.
+const USUAL: usize = 512;
+
 /// Spans that leave together.
 #[derive(Debug, Default)]
 pub(super) struct Output {
@@ -35,7 +38,8 @@ impl Output {
             self.groups.push((group.clone(), w));
             self.groups.len() - 1
         });
-        self.groups[at].1.message(field::scope_items::ITEMS, body);
+        // Nearly every span has a length of two bytes: with room for one it would be moved.
+        self.groups[at].1.message_of(field::scope_items::ITEMS, USUAL, body);
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -1,10 +1,11 @@
 //! The processor: batches of spans in, translated traces out.
 
-use super::assembler::{Assembler, Leaving, Why};
+use super::assembler::Assembler;
+use super::leaving::{Leaving, Why};
 use super::options::TraceOptions;
 use super::output::Output;
 use crate::translate::explain::{Counts, Explain, RuleCounters};
-use crate::translate::spans::{Members, Plan, Report, SpanOptions};
+use crate::translate::spans::{Plan, Report, SpanOptions};
 use muxbridge_core::{Batch, BuildContext, Counter, Holding, Processor, Signal, names};
 use std::time::Instant;
 
@@ -27,8 +28,6 @@ struct Stage {
     /// What happened since [`Stage::finish`]: all workers share the counters, so each adds once for many traces.
     counts: Counts,
     left: [u64; Why::ALL.len()],
-    /// The room that the spans of the last trace were read into.
-    room: Members<'static>,
 }
 
 impl TraceTranslator {
@@ -43,7 +42,6 @@ impl TraceTranslator {
             traces: traces.collect(),
             counts: Counts::default(),
             left: Default::default(),
-            room: Members::default(),
         };
         let assembler = Assembler::new(options.limits());
         TraceTranslator { assembler, stage, buffered: cx.counter(names::TRACES_BUFFERED, &[]), reported: 0 }
@@ -65,16 +63,12 @@ impl TraceTranslator {
 impl Stage {
     fn translate(&mut self, leaving: &Leaving<'_>, emit: &mut dyn FnMut(Batch)) {
         self.left[leaving.why as usize] += 1;
-        let mut members = std::mem::take(&mut self.room).emptied();
-        leaving.spans().for_each(|(raw, _)| members.add(raw));
-        let plan = Plan::new(&members, leaving.below_server, &self.options);
+        let plan = Plan::new(leaving.members, leaving.below_server, &self.options);
         let explain = self.explain.as_deref_mut().map(|explain| explain as &mut dyn Explain);
         let mut report = Report { counts: &mut self.counts, explain };
-        for (index, (_, group)) in leaving.spans().enumerate() {
+        for (index, group) in (0..leaving.members.list().len()).zip(leaving.groups()) {
             self.output.span(group, |w| plan.write(index, w, &mut report));
         }
-        drop(plan);
-        self.room = members.emptied();
         if self.output.is_full() {
             self.output.emit(emit);
         }
