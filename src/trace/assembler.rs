@@ -4,7 +4,7 @@ use super::chains::{Chain, Chains};
 use super::held::{Group, Held, Requests, SpanId, service, span_id};
 use super::leaving::{Late, Leaving, Place, Why};
 use super::open::{State, Ticket, Traces, Wait, judge};
-use super::ours::{is_ours, number, trace_id, without_ours};
+use super::ours::{is_ours, is_root, number, trace_id, without_ours};
 use crate::translate::spans::{Members, Role};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -150,7 +150,7 @@ impl Assembler {
     ) -> bool {
         let mut others = Fields::new(batch.otlp()).any(|f| f.number != field::REQUEST_RESOURCE);
         let mut late = Late::default();
-        let mut members = std::mem::take(&mut self.room).emptied();
+        let mut run = Vec::new();
         for resource in batch.resources() {
             let mut scopes = 0;
             for scope in resource.scopes() {
@@ -164,56 +164,72 @@ impl Assembler {
                 let mut last: &[u8] = &[];
                 for raw in scope.items() {
                     let id = trace_id(raw);
-                    if id != last || members.list().len() >= self.limits.trace_spans {
-                        self.run(&members, &group, request, now, &mut late, leave);
-                        members.clear();
+                    if id != last || run.len() >= self.limits.trace_spans {
+                        self.run(&run, &group, request, now, &mut late, leave);
+                        run.clear();
                         last = id;
                     }
-                    members.add(raw);
+                    run.push(raw);
                 }
-                self.run(&members, &group, request, now, &mut late, leave);
-                members.clear();
+                self.run(&run, &group, request, now, &mut late, leave);
+                run.clear();
             }
             others |= scopes == 0;
         }
-        self.room = members.emptied();
         for spans in late.chains {
             self.part(spans, Why::Late, false, leave);
         }
         others
     }
 
-    /// Takes spans that stand side by side in a request and say that they are of one trace. Nothing is held if it is
-    /// whole: it leaves while it is in the caches, and its request is not kept in memory.
+    /// Takes spans that stand side by side in a request and begin with the same trace id.
     fn run(
         &mut self,
-        members: &Members<'_>,
+        spans: &[&[u8]],
         group: &Arc<Group>,
         request: usize,
         now: Instant,
         late: &mut Late,
         leave: &mut dyn FnMut(Leaving<'_>),
     ) {
-        let list = members.list();
-        let Some(first) = list.first() else { return };
-        let mut run = std::mem::take(&mut self.run);
-        let requests = &self.requests;
-        run.extend(list.iter().map(|m| Held::of(requests.place(request, m.span.raw()), members, m)));
-        let whole = judge(run.iter(), &[], &mut self.ids) == State::Whole;
-        if whole
-            && let Some(id) = number(first.span.trace_id)
-            && list.iter().all(|m| m.span.trace_id == first.span.trace_id)
-            && !self.known.contains_key(&id)
-        {
-            self.remember(id);
-            let place = Place::One(group);
+        if self.leaves_whole(spans, group, request, leave) {
+            return;
+        }
+        for raw in spans {
+            let (id, held) = Held::read(self.requests.place(request, raw), raw);
+            self.hold(held, number(id), now, late, leave);
+        }
+    }
+
+    /// Has a trace leave if it is all there: while it is in the caches, and without its request being kept in memory.
+    fn leaves_whole(
+        &mut self,
+        spans: &[&[u8]],
+        group: &Arc<Group>,
+        request: usize,
+        leave: &mut dyn FnMut(Leaving<'_>),
+    ) -> bool {
+        let Some(id) = spans.first().and_then(|raw| number(trace_id(raw))) else { return false };
+        // The root is the last one. Most that is not whole is told by one of these.
+        if !spans.iter().rev().any(|raw| is_root(raw)) || self.known.contains_key(&id) {
+            return false;
+        }
+        let mut members = std::mem::take(&mut self.room).emptied();
+        spans.iter().for_each(|raw| members.add(raw));
+        let (requests, list) = (&self.requests, members.list());
+        self.run.extend(list.iter().map(|m| Held::of(requests.place(request, m.span.raw()), &members, m)));
+        let whole = judge(self.run.iter(), &[], &mut self.ids) == State::Whole
+            && list.iter().all(|m| number(m.span.trace_id) == Some(id));
+        self.run.clear();
+        if whole {
+            let (members, place) = (&members, Place::One(group));
             leave(Leaving { members, place, why: Why::Complete, below_server: false });
-            run.clear();
         }
-        for (held, member) in run.drain(..).zip(list) {
-            self.hold(held, number(member.span.trace_id), now, late, leave);
+        self.room = members.emptied();
+        if whole {
+            self.remember(id);
         }
-        self.run = run;
+        whole
     }
 
     fn hold(

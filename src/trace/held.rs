@@ -4,7 +4,7 @@ use crate::translate::spans::{Member, Members, Role};
 use bytes::Bytes;
 use muxbridge_core::{Holding, Origin};
 use muxbridge_pdata::schema::field;
-use muxbridge_pdata::view::{ResourceItems, ScopeItems, StatusCode};
+use muxbridge_pdata::view::{AnyValue, ResourceItems, ScopeItems, Span, StatusCode};
 use muxbridge_pdata::wire::Fields;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -79,23 +79,31 @@ pub(super) struct Place {
 }
 
 impl Held {
+    /// Reads no more of a span than is needed while it waits: the rest is read when its trace leaves.
+    pub(super) fn read<'a>(place: Place, raw: &'a [u8]) -> (&'a [u8], Self) {
+        let span = Span::read(raw);
+        let held = Held::new(place, &span, Role::of(span.name), || span.attribute(b"blocked"));
+        (span.trace_id, held)
+    }
+
     /// What is needed of a span that was read already.
     pub(super) fn of(place: Place, members: &Members<'_>, member: &Member<'_>) -> Self {
-        let Member { span, role, .. } = member;
-        Held {
-            place,
-            id: span_id(span.span_id).unwrap_or_default(),
-            parent: span_id(span.parent_span_id),
-            role: *role,
-            start: span.start,
-            rejected: match role {
-                Role::Policy => {
-                    members.attribute(member, "blocked").and_then(|v| v.as_bool()).unwrap_or(false)
-                }
-                Role::Router => span.status.code == StatusCode::Error,
-                _ => false,
-            },
-        }
+        Held::new(place, &member.span, member.role, || members.attribute(member, "blocked"))
+    }
+
+    fn new<'a>(
+        place: Place,
+        span: &Span<'a>,
+        role: Role,
+        blocked: impl FnOnce() -> Option<AnyValue<'a>>,
+    ) -> Self {
+        let rejected = match role {
+            Role::Policy => blocked().and_then(|v| v.as_bool()).unwrap_or(false),
+            Role::Router => span.status.code == StatusCode::Error,
+            _ => false,
+        };
+        let id = span_id(span.span_id).unwrap_or_default();
+        Held { place, id, parent: span_id(span.parent_span_id), role, start: span.start, rejected }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which spans of a request are ModelMuxer's.
 
-use crate::translate::spans::SCOPE;
+use crate::translate::spans::{Role, SCOPE};
 use bytes::Bytes;
 use muxbridge_pdata::Writer;
 use muxbridge_pdata::schema::field;
@@ -46,4 +46,10 @@ pub(super) fn number(id: &[u8]) -> Option<u128> {
 pub(super) fn trace_id(span: &[u8]) -> &[u8] {
     let field = Fields::new(span).find(|f| f.number == field::span::TRACE_ID);
     field.map(|f| f.value.as_bytes()).unwrap_or_default()
+}
+
+/// Whether a span is the request of a client.
+pub(super) fn is_root(span: &[u8]) -> bool {
+    let name = Fields::new(span).find(|f| f.number == field::span::NAME);
+    name.is_some_and(|f| Role::of(f.value.as_bytes()) == Role::Root)
 }

@@ -1,6 +1,7 @@
 //! Gathers translated spans into requests, by resource and scope.
 
 use super::held::Group;
+use bytes::Bytes;
 use muxbridge_core::{Batch, Origin, Signal};
 use muxbridge_pdata::Writer;
 use muxbridge_pdata::schema::field;
@@ -11,37 +12,47 @@ use std::sync::Arc;
 /// A request is emitted when it has so many spans.
 const FULL: usize = 1_024;
 
-/// So many writers are kept for later groups, of so many bytes each: usual groups are half as large.
-const SPARE: usize = 2;
-const SPARE_BYTES: usize = 1 << 20;
-
 /// About how long a span is.
 const USUAL: usize = 512;
 
 /// Spans that leave together.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    groups: Vec<(Arc<Group>, Writer)>,
+    groups: Vec<Gathered>,
     spans: usize,
-    /// Writers of earlier groups: what they have room for need not be allocated, faulted in and freed each time.
-    spare: Vec<Writer>,
+    /// How long the last request was: the next one needs about as much room.
+    usual: usize,
+}
+
+/// Spans of one resource and scope.
+#[derive(Debug)]
+struct Gathered {
+    group: Arc<Group>,
+    /// Room, and then the fields of the `ScopeSpans`.
+    scope: Writer,
+    /// How much room is left in front, for what stands before the first scope: then a request with one scope, which is
+    /// nearly every one, is complete where it was written.
+    room: usize,
 }
 
 impl Output {
     /// Adds one span of this group; `body` writes it.
     pub(super) fn span(&mut self, group: &Arc<Group>, body: impl FnOnce(&mut Writer)) {
         self.spans += 1;
-        let known = self.groups.iter().rposition(|(g, _)| Arc::ptr_eq(g, group) || g == group);
-        let at = known.unwrap_or_else(|| {
-            let mut w = self.spare.pop().unwrap_or_default();
-            w.raw(&group.scope);
-            self.groups.push((group.clone(), w));
+        let same = |g: &Gathered| Arc::ptr_eq(&g.group, group) || g.group == *group;
+        let at = self.groups.iter().rposition(same).unwrap_or_else(|| {
+            let room = group.resource.len() + 160;
+            let mut scope = Writer::with_capacity(self.usual + room);
+            (0..room).for_each(|_| scope.raw(&[0]));
+            scope.raw(&group.scope);
+            self.groups.push(Gathered { group: group.clone(), scope, room });
             self.groups.len() - 1
         });
         // Nearly every span has a length of two bytes: with room for one it would be moved.
-        self.groups[at].1.message_of(field::scope_items::ITEMS, USUAL, body);
+        self.groups[at].scope.message_of(field::scope_items::ITEMS, USUAL, body);
     }
 
+    /// Whether it is time to emit what there is.
     pub(super) fn is_full(&self) -> bool {
         self.spans >= FULL
     }
@@ -50,33 +61,53 @@ impl Output {
     pub(super) fn emit(&mut self, emit: &mut dyn FnMut(Batch)) {
         self.spans = 0;
         let mut groups = std::mem::take(&mut self.groups);
-        while let Some((first, _)) = groups.first() {
-            let origin: Arc<Origin> = first.origin.clone();
-            let same_origin = |(g, _): &mut (Arc<Group>, Writer)| g.origin == origin;
-            let mut members: Vec<_> = groups.extract_if(.., same_origin).collect();
-            let bytes = members.iter().map(|(g, w)| w.len() + g.resource.len() + 160).sum();
-            let mut w = Writer::with_capacity(bytes);
-            while let Some((group, _)) = members.first() {
-                let group = group.clone();
-                let same = |(g, _): &mut (Arc<Group>, Writer)| g.resource == group.resource;
-                let scopes: Vec<_> = members.extract_if(.., same).collect();
-                // Lengths are known before, so that nothing of this size is written in place and moved.
-                let mut head = Writer::with_capacity(group.resource.len() + 80);
-                resource(&group.resource, &mut head);
-                let scopes_bytes = scopes.iter().map(|(_, scope)| framed(scope.len()));
-                w.header(field::REQUEST_RESOURCE, head.len() + scopes_bytes.sum::<usize>());
-                w.raw(head.as_slice());
-                for (_, mut scope) in scopes {
-                    w.bytes(field::resource_items::SCOPES, scope.as_slice());
-                    if scope.len() <= SPARE_BYTES && self.spare.len() < SPARE {
-                        scope.clear();
-                        self.spare.push(scope);
-                    }
-                }
-            }
-            emit(Batch::from_valid(Signal::Traces, w.into_bytes(), origin));
+        while let Some(first) = groups.first() {
+            let origin: Arc<Origin> = first.group.origin.clone();
+            let members: Vec<_> = groups.extract_if(.., |g| g.group.origin == origin).collect();
+            let bytes = request(members);
+            self.usual = bytes.len() + bytes.len() / 8;
+            emit(Batch::from_valid(Signal::Traces, bytes, origin));
         }
     }
+}
+
+/// What was gathered as one request.
+fn request(mut members: Vec<Gathered>) -> Bytes {
+    if let [Gathered { group, scope, room }] = &mut members[..] {
+        let mut front = Writer::with_capacity(*room);
+        before(group, scope.len() - *room, &[], &mut front);
+        if let Some(begin) = room.checked_sub(front.len()) {
+            let mut request = std::mem::take(scope).into_vec();
+            request[begin..*room].copy_from_slice(front.as_slice());
+            return Bytes::from(request).slice(begin..);
+        }
+    }
+    let bytes = members.iter().map(|g| g.scope.len()).sum();
+    let mut w = Writer::with_capacity(bytes);
+    while let Some(first) = members.first() {
+        let group = first.group.clone();
+        let scopes: Vec<_> = members.extract_if(.., |g| g.group.resource == group.resource).collect();
+        let lengths: Vec<_> = scopes.iter().map(|g| g.scope.len() - g.room).collect();
+        before(&group, lengths[0], &lengths[1..], &mut w);
+        for (index, scope) in scopes.iter().enumerate() {
+            if index > 0 {
+                w.header(field::resource_items::SCOPES, lengths[index]);
+            }
+            w.raw(&scope.scope.as_slice()[scope.room..]);
+        }
+    }
+    w.into_bytes()
+}
+
+/// Writes what stands before the first scope, of `scope` bytes, of a `ResourceSpans` that has `others`, too. Lengths are
+/// known before, so that nothing of this size is written in place and moved.
+fn before(group: &Group, scope: usize, others: &[usize], w: &mut Writer) {
+    let mut head = Writer::with_capacity(group.resource.len() + 80);
+    resource(&group.resource, &mut head);
+    let scopes = framed(scope) + others.iter().map(|length| framed(*length)).sum::<usize>();
+    w.header(field::REQUEST_RESOURCE, head.len() + scopes);
+    w.raw(head.as_slice());
+    w.header(field::resource_items::SCOPES, scope);
 }
 
 /// How long a field of `length` bytes is with its tag, which is one byte, and its length.

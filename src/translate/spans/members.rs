@@ -64,12 +64,6 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Forgets all spans and keeps the room.
-    pub fn clear(&mut self) {
-        self.list.clear();
-        self.parts.clear();
-    }
-
     /// Reads the body of one more `Span`.
     pub fn add(&mut self, raw: &'a [u8]) {
         let first = self.parts.len();
