@@ -79,6 +79,10 @@ fn request(mut members: Vec<Gathered>) -> Bytes {
         if let Some(begin) = room.checked_sub(front.len()) {
             let mut request = std::mem::take(scope).into_vec();
             request[begin..*room].copy_from_slice(front.as_slice());
+            // After a large request a small one would wait in a queue with room for another large one.
+            if request.capacity() / 2 > request.len() {
+                request.shrink_to_fit();
+            }
             return Bytes::from(request).slice(begin..);
         }
     }
