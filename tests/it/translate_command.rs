@@ -197,7 +197,10 @@ fn each_destination_gets_every_recorded_span_in_its_own_form() {
     assert_eq!(spans.len(), 42);
     let span = spans.iter().find(|s| s["spanId"] == refused).expect("the span");
     assert_eq!((&span["name"], &span["kind"]), (&"POST /v1/chat/completions".into(), &2.into()));
-    assert!(otlp.iter().all(|request| request.to_string().contains("aiEnabledApp")), "New Relic's own attribute");
+    assert!(
+        otlp.iter().all(|request| request.to_string().contains("aiEnabledApp")),
+        "New Relic's own attribute"
+    );
 
     let chunks: Vec<Value> = show("datadog").iter().flat_map(list).collect();
     assert_eq!(chunks.len(), 15, "a chunk for each trace");
@@ -234,7 +237,8 @@ fn each_api_of_new_relic_gets_its_own_form_of_each_signal() {
     // Spans, then what is made of them: 15 are called `http.request`.
     let ran = show("newrelic-otlp", &[traces]);
     let requests = ran.json();
-    let derived = requests.iter().find_map(|r| r["resourceMetrics"][0]["scopeMetrics"][0]["metrics"].as_array());
+    let derived =
+        requests.iter().find_map(|r| r["resourceMetrics"][0]["scopeMetrics"][0]["metrics"].as_array());
     let server = derived.expect("a list").iter().find(|m| m["name"] == "http.server.request.duration");
     let points = &server.expect("the metric")["exponentialHistogram"]["dataPoints"];
     let count = |point: &Value| point["count"].as_str().and_then(|n| n.parse::<u64>().ok()).expect("a count");
