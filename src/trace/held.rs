@@ -80,7 +80,7 @@ pub(super) struct Place {
 
 impl Held {
     /// Reads no more of a span than is needed while it waits: the rest is read when its trace leaves.
-    pub(super) fn read<'a>(place: Place, raw: &'a [u8]) -> (&'a [u8], Self) {
+    pub(super) fn read(place: Place, raw: &[u8]) -> (&[u8], Self) {
         let span = Span::read(raw);
         let held = Held::new(place, &span, Role::of(span.name), || span.attribute(b"blocked"));
         (span.trace_id, held)
