@@ -44,6 +44,13 @@ pub(crate) fn run(arguments: Arguments, registry: &Registry) -> Result<(), Failu
     bridge(config, None, nothing)
 }
 
+/// Lets the allocator of glibc keep up to 32 MiB that are freed, for the next requests: what it gives back to the system after
+/// each of them costs page faults, a sixth of the CPU time of what only passes through. It keeps twice the largest block
+/// that was ever mapped on its own and freed, and this is such a block. None of it is touched, so that it takes no memory.
+fn keep_freed_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(16 << 20)));
+}
+
 /// Runs a checked configuration until SIGTERM or SIGINT, or until what runs beside it ends; SIGHUP reloads the file, if
 /// there is one. `beside` is given the address of the admin port.
 pub(super) fn bridge<F: Future<Output = ()>>(
@@ -52,6 +59,7 @@ pub(super) fn bridge<F: Future<Output = ()>>(
     beside: impl FnOnce(Option<SocketAddr>) -> F,
 ) -> Result<(), Failure> {
     let unavailable = |e: BuildError| Failure::new(exit::UNAVAILABLE, e);
+    keep_freed_memory();
     let main = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -98,7 +98,7 @@ keys! {
 
 /// How many attributes are read.
 pub(super) const READ: usize = Key::ErrorStack as usize + 1;
-// A set of keys is one number.
+// A set of keys is two numbers.
 const _: () = assert!(ALL.len() <= 128);
 
 /// Room for a key as msgpack writes it: a byte of length, at most 31 of text.
@@ -189,9 +189,10 @@ impl Key {
         (&WIRES[self as usize], ALL[self as usize].1.len() + 1)
     }
 
-    /// Itself in a set of keys.
-    pub(super) const fn bit(self) -> u128 {
-        1 << self as u8
+    /// The word and the bit of it in a set of keys.
+    #[inline]
+    pub(super) const fn bit(self) -> (usize, u64) {
+        ((self as usize >> 6) & 1, 1 << (self as u8 & 63))
     }
 
     pub(super) fn role(self) -> Role {

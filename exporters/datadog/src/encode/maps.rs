@@ -38,7 +38,7 @@ pub(super) struct Map {
     /// How many entries there are.
     count: usize,
     /// The known keys among them.
-    known: u128,
+    known: [u64; 2],
     /// A bit for each of the others, by its hash: most keys are new, and this says so at once.
     others: [u64; 4],
     /// Where the others stand.
@@ -51,7 +51,7 @@ impl Map {
     pub(super) fn clear(&mut self) {
         self.entries.clear();
         self.count = 0;
-        self.known = 0;
+        self.known = [0; 2];
         self.others = [0; 4];
         self.places.clear();
         self.many.clear();
@@ -60,8 +60,9 @@ impl Map {
     /// Text under a known key.
     #[inline]
     pub(super) fn text(&mut self, key: Key, value: &[u8]) {
-        if self.known & key.bit() == 0 {
-            self.known |= key.bit();
+        let (word, bit) = key.bit();
+        if self.known[word] & bit == 0 {
+            self.known[word] |= bit;
             self.count += 1;
             self.key(key);
             msgpack::text(&mut self.entries, value);
@@ -71,8 +72,9 @@ impl Map {
     /// A number under a known key.
     #[inline]
     pub(super) fn number(&mut self, key: Key, value: f64) {
-        if self.known & key.bit() == 0 {
-            self.known |= key.bit();
+        let (word, bit) = key.bit();
+        if self.known[word] & bit == 0 {
+            self.known[word] |= bit;
             self.count += 1;
             self.key(key);
             msgpack::double(&mut self.entries, value);
@@ -160,15 +162,15 @@ impl Map {
 
     /// Whether the two may have a key in common.
     pub(super) fn may_overlap(&self, other: &Map) -> bool {
-        let others = self.others.iter().zip(other.others).any(|(a, b)| a & b != 0);
-        self.known & other.known != 0 || others
+        let known = self.known.iter().zip(other.known).any(|(a, b)| a & b != 0);
+        known || self.others.iter().zip(other.others).any(|(a, b)| a & b != 0)
     }
 
     /// Adds the entries of a map that has only known keys, none of which this one has.
     pub(super) fn block(&mut self, other: &Map) {
         self.entries.extend_from_slice(&other.entries);
         self.count += other.count;
-        self.known |= other.known;
+        self.known.iter_mut().zip(other.known).for_each(|(a, b)| *a |= b);
     }
 
     /// Writes the map, with the entries of `tail` at its end, whose keys are other ones.

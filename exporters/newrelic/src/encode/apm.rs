@@ -201,23 +201,21 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    fn of(span: &Span<'a>) -> Self {
-        let mut found = Found::default();
-        for kv in span.attributes() {
-            let place = match kv.key {
-                b"modelmuxer.span.name" => &mut found.own_name,
-                b"http.request.method" => &mut found.method,
-                b"http.route" => &mut found.route,
-                b"server.address" => &mut found.address,
-                b"server.port" => &mut found.port,
-                b"http.response.status_code" => &mut found.status,
-                b"error.type" => &mut found.error,
-                _ => continue,
-            };
-            // Of several with one key the first one counts.
-            *place = place.or(Some(kv));
-        }
-        found
+    /// Takes note of one attribute.
+    #[inline]
+    fn see(&mut self, kv: KeyValue<'a>) {
+        let place = match kv.key {
+            b"modelmuxer.span.name" => &mut self.own_name,
+            b"http.request.method" => &mut self.method,
+            b"http.route" => &mut self.route,
+            b"server.address" => &mut self.address,
+            b"server.port" => &mut self.port,
+            b"http.response.status_code" => &mut self.status,
+            b"error.type" => &mut self.error,
+            _ => return,
+        };
+        // Of several with one key the first one counts.
+        *place = place.or(Some(kv));
     }
 }
 
@@ -237,13 +235,17 @@ impl Measured {
         if !may_count(raw) {
             return None;
         }
-        let span = Span::read(raw);
+        let mut found = Found::default();
+        let span = Span::read_each(raw, |f| {
+            if f.number == field::span::ATTRIBUTES {
+                found.see(KeyValue::read(f.value.as_bytes()));
+            }
+        });
         let kind = match span.kind {
             SpanKind::Server if wanted.server => Kind::Server,
             SpanKind::Client if wanted.client => Kind::Client,
             _ => return None,
         };
-        let found = Found::of(&span);
         let AnyValue::String(own_name) = found.own_name?.value else { return None };
         w.clear();
         // As they stand in the span: a series is found by these bytes.

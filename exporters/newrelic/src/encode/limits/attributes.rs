@@ -33,8 +33,8 @@ pub(crate) enum Metrics<'a> {
 }
 
 impl Metrics<'_> {
-    fn contain(&self, key: &str) -> bool {
-        let is = |name: &[u8]| metric_name(text(name)) == key;
+    fn contain(&self, key: &[u8]) -> bool {
+        let is = |name: &[u8]| metric_name(text(name)).as_bytes() == key;
         match self {
             Metrics::None => false,
             Metrics::One(name) => is(name),
@@ -114,11 +114,11 @@ enum Reserved {
     Removed,
 }
 
-fn reserved(key: &str, rules: &Rules<'_>) -> Reserved {
+fn reserved(key: &[u8], rules: &Rules<'_>) -> Reserved {
     // New Relic computes the entity; these would overrule it or are refused.
     if key.is_empty()
-        || key.starts_with("entity.")
-        || matches!(key, "entityGuid" | "newrelic.entity.type" | "trace_role")
+        || key.starts_with(b"entity.")
+        || matches!(key, b"entityGuid" | b"newrelic.entity.type" | b"trace_role")
     {
         return Reserved::Removed;
     }
@@ -126,31 +126,34 @@ fn reserved(key: &str, rules: &Rules<'_>) -> Reserved {
 }
 
 /// Whether New Relic uses the name itself.
-fn taken(key: &str, rules: &Rules<'_>) -> bool {
+fn taken(key: &[u8], rules: &Rules<'_>) -> bool {
     match rules.signal {
         // Columns of the row that the item becomes: an attribute of that name would be lost.
         Signal::Traces => {
-            matches!(key, "name" | "timestamp" | "duration.ms" | "trace.id" | "id" | "parent.id" | "guid")
+            matches!(
+                key,
+                b"name" | b"timestamp" | b"duration.ms" | b"trace.id" | b"id" | b"parent.id" | b"guid"
+            )
         }
-        Signal::Logs => matches!(key, "timestamp" | "duration.ms" | "trace.id"),
+        Signal::Logs => matches!(key, b"timestamp" | b"duration.ms" | b"trace.id"),
         Signal::Metrics => {
             matches!(
                 key,
-                "interval.ms"
-                    | "timestamp"
-                    | "value"
-                    | "common"
-                    | "min"
-                    | "max"
-                    | "count"
-                    | "sum"
-                    | "metrics"
-                    | "newrelic.source"
-                    | "metricName"
-                    | "endTimestamp"
-                    | "accountId"
-                    | "appId"
-                    | "eventType"
+                b"interval.ms"
+                    | b"timestamp"
+                    | b"value"
+                    | b"common"
+                    | b"min"
+                    | b"max"
+                    | b"count"
+                    | b"sum"
+                    | b"metrics"
+                    | b"newrelic.source"
+                    | b"metricName"
+                    | b"endTimestamp"
+                    | b"accountId"
+                    | b"appId"
+                    | b"eventType"
             ) || rules.metrics.contain(key)
         }
     }
@@ -161,7 +164,7 @@ fn taken(key: &str, rules: &Rules<'_>) -> bool {
 fn free(key: &[u8], rules: &Rules<'_>) -> bool {
     match key.len() {
         0 => false,
-        2 | 4 | 8 | 9 | 10 | 11 | 20 => matches!(reserved(text(key), rules), Reserved::No),
+        2 | 4 | 8 | 9 | 10 | 11 | 20 => matches!(reserved(key, rules), Reserved::No),
         _ => !key.starts_with(b"entity."),
     }
 }
@@ -190,7 +193,7 @@ pub(crate) fn attribute_fits(kv: KeyValue<'_>, rules: &Rules<'_>) -> bool {
         && match rules.signal {
             Signal::Metrics => {
                 key.iter().all(|b| metric_key_char(char::from(*b)))
-                    && matches!(reserved(text(key), rules), Reserved::No)
+                    && matches!(reserved(key, rules), Reserved::No)
             }
             Signal::Traces | Signal::Logs => free(key, rules),
         }
@@ -297,7 +300,7 @@ impl<'a> Fitting<'a, '_> {
         }
         // A loop: the new name may be that of another metric.
         loop {
-            match reserved(&key, self.rules) {
+            match reserved(key.as_bytes(), self.rules) {
                 Reserved::No => break,
                 Reserved::Removed => return Err(reason::RESERVED_REMOVED),
                 Reserved::Renamed => {
