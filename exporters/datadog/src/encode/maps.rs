@@ -82,7 +82,7 @@ impl Map {
     }
 
     /// Appends a known key. All of its room is copied and what is too much cut off: a copy of a length that the compiler
-    /// knows takes a quarter of the instructions.
+    /// knows needs no call.
     #[inline]
     fn key(&mut self, key: Key) {
         let (wire, length) = key.wire();
