@@ -8,7 +8,7 @@ use std::io::{self, Write};
 /// Everything measured in one run.
 #[derive(Default)]
 pub(crate) struct Results {
-    pub(crate) scenarios: BTreeMap<&'static str, Summary>,
+    pub(crate) scenarios: BTreeMap<String, Summary>,
     /// Figures that are no scenario, by name.
     pub(crate) values: BTreeMap<&'static str, f64>,
     /// Yardstick P in microseconds: of a span, of a point.

@@ -11,6 +11,7 @@ mod load;
 mod machine;
 mod micro;
 mod payload;
+mod peer;
 mod process;
 mod run;
 mod scenario;
@@ -67,6 +68,10 @@ struct Arguments {
     /// Where to send to with `--step export-...`.
     #[arg(long)]
     to: Option<SocketAddr>,
+    /// Another program to measure beside the bridge: `NAME=PROGRAM ARGUMENTS`, with `{otlp}` where it listens for OTLP over
+    /// gRPC and `{http}` where it sends it to.
+    #[arg(long)]
+    peer: Vec<peer::Peer>,
     /// Run as yardstick X instead: a proxy from the first address to the second.
     #[arg(long, num_args = 2, hide = true)]
     proxy: Option<Vec<SocketAddr>>,
@@ -122,6 +127,9 @@ async fn measure(arguments: &Arguments) -> Result<(), BoxError> {
             println(&format!("{error}"))?;
             failed = true;
         }
+    }
+    for peer in &arguments.peer {
+        run::peer(arguments, peer, &templates, &mut results).await?;
     }
     if wanted("single") {
         single::measure(&arguments.program, &templates, &mut results).await?;

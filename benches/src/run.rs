@@ -3,6 +3,7 @@
 use crate::limits::Results;
 use crate::load::{Load, Outcome, Protocol};
 use crate::payload::{ITEMS, Template};
+use crate::peer::Peer;
 use crate::process::{Process, counter, free_port, until};
 use crate::scenario::{Kind, Scenario};
 use crate::{Arguments, endpoints};
@@ -14,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// What one round of one scenario cost.
 #[derive(Clone, Debug, Default)]
-struct Round {
+pub(crate) struct Round {
     cpu_micros: f64,
     items_per_second: f64,
     p50_ms: f64,
@@ -106,8 +107,23 @@ pub(crate) async fn proxy(
     results.add("proxy", &rounds, false)
 }
 
+/// Measures a peer and prints its line.
+pub(crate) async fn peer(
+    arguments: &Arguments,
+    peer: &Peer,
+    templates: &Templates,
+    results: &mut Results,
+) -> io::Result<()> {
+    let template = templates.get(Kind::Foreign)?;
+    let mut rounds = Vec::new();
+    for _ in 0..arguments.rounds {
+        rounds.push(peer.round(template, arguments.requests).await?);
+    }
+    results.add(&peer.name, &rounds, false)
+}
+
 impl Results {
-    fn add(&mut self, name: &'static str, rounds: &[Round], metrics: bool) -> io::Result<()> {
+    fn add(&mut self, name: &str, rounds: &[Round], metrics: bool) -> io::Result<()> {
         let mut sorted = rounds.to_vec();
         sorted.sort_by(|a, b| a.cpu_micros.total_cmp(&b.cpu_micros));
         let Some(median) = sorted.get(sorted.len() / 2) else { return Ok(()) };
@@ -139,7 +155,7 @@ impl Results {
             summary.bytes_per_item,
             if refused > 0 { format!("  refused {refused}") } else { String::new() },
         )?;
-        self.scenarios.insert(name, summary);
+        self.scenarios.insert(name.to_owned(), summary);
         Ok(())
     }
 }
@@ -221,7 +237,13 @@ async fn bridge(arguments: &Arguments, scenario: &Scenario, template: &Arc<Templ
     round(&outcome, arguments.requests, cpu, bridge.bytes() - before.1, &bridge.process)
 }
 
-fn round(outcome: &Outcome, requests: u64, cpu: f64, bytes: u64, process: &Process) -> io::Result<Round> {
+pub(crate) fn round(
+    outcome: &Outcome,
+    requests: u64,
+    cpu: f64,
+    bytes: u64,
+    process: &Process,
+) -> io::Result<Round> {
     let items = (requests * ITEMS as u64) as f64;
     Ok(Round {
         cpu_micros: cpu * 1e6 / items,
