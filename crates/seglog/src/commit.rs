@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// Longest time that a commit waits for more groups, and the part of the last commit's time that it waits.
 const GATHER: Duration = Duration::from_millis(2);
 const GATHER_PART: u32 = 8;
+/// How long nothing must have come before the log says on the disk that it is idle: while appends come one after the other,
+/// the next commit says the same, and a write between two of them would only make the second wait.
+const IDLE: Duration = Duration::from_millis(10);
 
 pub(crate) struct Pending {
     pub(crate) group: Group,
@@ -66,8 +69,22 @@ impl Shared {
         Ok(())
     }
 
+    /// Commits everything that waits, and says on the disk that this is all.
+    pub(crate) fn commit(&self) {
+        if self.commit_waiting() > 0 {
+            self.mark();
+        }
+    }
+
+    fn mark(&self) {
+        let mut writer = lock(&self.writer);
+        if lock(&self.queue).groups.is_empty() {
+            writer.mark(self);
+        }
+    }
+
     /// Commits everything that waits. Says how many groups that were.
-    pub(crate) fn commit(&self) -> usize {
+    fn commit_waiting(&self) -> usize {
         let mut writer = lock(&self.writer);
         let mut batch = std::mem::take(&mut lock(&self.queue).groups);
         let all = batch.len();
@@ -106,9 +123,6 @@ impl Shared {
                     portion.iter().for_each(|p| p.slot.resolve(Err(error.clone())));
                 }
             }
-        }
-        if all > 0 && lock(&self.queue).groups.is_empty() {
-            writer.mark(self);
         }
         all
     }
@@ -179,6 +193,7 @@ impl Shared {
     pub(crate) fn run(&self) {
         let (mut last, mut took) = (1usize, Duration::ZERO);
         let mut maintained = Instant::now();
+        let mut marked = true;
         loop {
             if maintained.elapsed() >= self.options.maintain_every {
                 self.maintain();
@@ -191,12 +206,18 @@ impl Shared {
                     return self.close();
                 }
                 queue.wake_at = 1;
-                let (mut woken, _) = self
+                let most = self.options.maintain_every;
+                let (mut woken, waited) = self
                     .work
-                    .wait_timeout(queue, self.options.maintain_every)
+                    .wait_timeout(queue, if marked { most } else { IDLE.min(most) })
                     .unwrap_or_else(PoisonError::into_inner);
                 woken.wake_at = usize::MAX;
                 if woken.groups.is_empty() {
+                    drop(woken);
+                    if !marked && waited.timed_out() {
+                        self.mark();
+                        marked = true;
+                    }
                     continue;
                 }
                 queue = woken;
@@ -213,7 +234,8 @@ impl Shared {
             queue.wake_at = usize::MAX;
             drop(queue);
             let began = Instant::now();
-            last = self.commit().max(1);
+            last = self.commit_waiting().max(1);
+            marked = false;
             took = began.elapsed();
         }
     }

@@ -75,6 +75,8 @@ struct Waiting {
     outcome: Option<Outcome>,
     waker: Option<Waker>,
     callback: Option<Callback>,
+    /// Somebody sleeps on `resolved`. Waking nobody would be a call into the kernel for each record.
+    sleeping: bool,
 }
 
 /// The place where a commit leaves its result.
@@ -89,8 +91,11 @@ impl Slot {
         let mut waiting = lock(&self.waiting);
         let (waker, callback) = (waiting.waker.take(), waiting.callback.take());
         waiting.outcome = Some(outcome.clone());
+        let sleeping = waiting.sleeping;
         drop(waiting);
-        self.resolved.notify_all();
+        if sleeping {
+            self.resolved.notify_all();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -124,6 +129,7 @@ impl Ticket {
             if let Some(outcome) = waiting.outcome.take() {
                 return outcome;
             }
+            waiting.sleeping = true;
             waiting = self.slot.resolved.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
     }
