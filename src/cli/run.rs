@@ -45,9 +45,9 @@ pub(crate) fn run(arguments: Arguments, registry: &Registry) -> Result<(), Failu
 }
 
 /// Lets the allocator of glibc keep up to 32 MiB that are freed, for the next requests: what it gives back to the system after
-/// each of them costs page faults. With the two thresholds set by `GLIBC_TUNABLES`, the CPU time of `pass` was 13 to 16 %
-/// lower. Freeing a block that was mapped on its own raises both to its size and twice that. None of it is touched, so
-/// that it takes no memory.
+/// each of them costs page faults, a quarter of the CPU time and more (`docs/performance.md`). Freeing a block that was mapped
+/// on its own raises the threshold for mapping to its size, and that for giving back to twice as much. None of it is
+/// touched, so that it takes no memory.
 fn keep_freed_memory() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(16 << 20)));
 }
