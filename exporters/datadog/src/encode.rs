@@ -7,7 +7,9 @@ pub mod agent_payload;
 mod around;
 mod attributes;
 pub mod content;
+mod dictionary;
 mod events;
+mod fields;
 mod json;
 mod keys;
 pub mod llmobs;
@@ -29,6 +31,7 @@ pub mod stats;
 mod time;
 
 use around::{ResourceEntry, ScopeEntry};
+use dictionary::Dictionary;
 pub use json::to_json;
 pub use normalize::{MAX_RESOURCE, normalize_name, normalize_service, normalize_tag, normalize_tag_value};
 use parts::{Frame, Limit, Parts};
@@ -163,7 +166,8 @@ pub fn trace_chunks(batch: &Batch, options: &Options, counts: &mut Counts) -> Pa
     if batch.signal() != Signal::Traces {
         return parts;
     }
-    let Collected { resources, scopes, entries } = Collected::read(batch, options, counts);
+    let mut keys = Dictionary::new(options.content);
+    let Collected { resources, scopes, entries } = Collected::read(batch, options, &mut keys, counts);
     // Longer than the batch, as each span has its resource with it and ids are text too; what is not used costs nothing.
     parts.reserve(2 * batch.otlp().len());
     let mut encoder = SpanEncoder::new(options, counts);
@@ -177,7 +181,7 @@ pub fn trace_chunks(batch: &Batch, options: &Options, counts: &mut Counts) -> Pa
             None
         } else {
             spans.iter().find(|e| is_root(e)).or(spans.first()).and_then(|root| {
-                own.read(root.raw);
+                own.read(root.raw, &mut keys);
                 let (service, env) = encoder.service_and_env(&own, &resources[root.resource as usize]);
                 let trace = id(root.ids.trace_id.get(8..).unwrap_or_default());
                 sampling::decide(&options.rates, &service, &env, trace)
@@ -189,8 +193,8 @@ pub fn trace_chunks(batch: &Batch, options: &Options, counts: &mut Counts) -> Pa
             for (i, entry) in spans.iter().enumerate() {
                 let place = Place { first: i == 0, chunk_root: is_root(entry), decision, trace };
                 let around = (&scopes[entry.scope as usize], &resources[entry.resource as usize]);
-                let span = own.read(entry.raw);
-                encoder.span(out, &span, &own, around, &place);
+                let span = own.read(entry.raw, &mut keys);
+                encoder.span(out, &span, &own, &keys, around, &place);
             }
         });
     }
@@ -199,15 +203,15 @@ pub fn trace_chunks(batch: &Batch, options: &Options, counts: &mut Counts) -> Pa
 }
 
 impl<'a> Collected<'a> {
-    fn read(batch: &'a Batch, options: &Options, counts: &mut Counts) -> Self {
+    fn read(batch: &'a Batch, options: &Options, keys: &mut Dictionary<'a>, counts: &mut Counts) -> Self {
         let mut all = Collected { entries: Vec::with_capacity(batch.items()), ..Collected::default() };
         let mut chunks: HashMap<&[u8], u32> = HashMap::new();
         let (mut last, mut chunk): (&[u8], u32) = (&[], 0);
         let mut sorted = true;
         for items in batch.resources() {
-            let resource = all.resource(&items.resource, options);
+            let resource = all.resource(&items.resource, options, keys);
             for scope in items.scopes() {
-                let scope_index = all.scope(&scope.scope);
+                let scope_index = all.scope(&scope.scope, keys);
                 for raw in scope.items() {
                     let ids = SpanIds::read(raw);
                     // The Agent sees the low half of a trace id.
@@ -235,16 +239,16 @@ impl<'a> Collected<'a> {
     }
 
     /// The place of a resource. What assembles traces repeats it for each of them: it is read only once in a row.
-    fn resource(&mut self, resource: &Resource<'a>, options: &Options) -> u32 {
+    fn resource(&mut self, resource: &Resource<'a>, options: &Options, keys: &mut Dictionary<'a>) -> u32 {
         if self.resources.last().is_none_or(|last| last.raw != resource.raw()) {
-            self.resources.push(ResourceEntry::read(resource, options));
+            self.resources.push(ResourceEntry::read(resource, options, keys));
         }
         self.resources.len() as u32 - 1
     }
 
-    fn scope(&mut self, scope: &Scope<'a>) -> u32 {
+    fn scope(&mut self, scope: &Scope<'a>, keys: &mut Dictionary<'a>) -> u32 {
         if self.scopes.last().is_none_or(|last| last.raw != scope.raw()) {
-            self.scopes.push(ScopeEntry::read(scope));
+            self.scopes.push(ScopeEntry::read(scope, keys));
         }
         self.scopes.len() as u32 - 1
     }

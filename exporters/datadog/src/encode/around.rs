@@ -2,14 +2,15 @@
 
 use super::Options;
 use super::attributes::{Attribute, Attributes, Values};
+use super::dictionary::Dictionary;
 use super::keys::Key;
 use super::maps::{Map, Maps};
 use super::normalize::{normalize_service, normalize_tag_value};
 use muxbridge_exporter_statsd::encode::host::resource_host;
-use muxbridge_pdata::view::{Resource, Scope};
+use muxbridge_pdata::view::{Resource, Scope, text};
 
 /// The service of spans that name none.
-pub(super) const NO_SERVICE: &str = "otlpresourcenoservicename";
+const NO_SERVICE: &str = "otlpresourcenoservicename";
 
 /// A resource.
 pub(super) struct ResourceEntry<'a> {
@@ -31,24 +32,21 @@ pub(super) struct ResourceEntry<'a> {
 }
 
 impl<'a> ResourceEntry<'a> {
-    pub(super) fn read(resource: &Resource<'a>, options: &Options) -> Self {
-        let attributes: Vec<_> = resource.attributes().map(|kv| Attribute::of(&kv)).collect();
+    pub(super) fn read(resource: &Resource<'a>, options: &Options, keys: &mut Dictionary<'a>) -> Self {
+        let attributes: Vec<_> = resource.attributes().map(|kv| Attribute::of(&kv, keys)).collect();
         let (mut values, mut maps) = (Values::default(), Maps::default());
         let mut content = 0;
         for attribute in &attributes {
             values.keep(attribute);
-            content += u64::from(attribute.write(&mut maps, options.content));
+            content += u64::from(attribute.write(&mut maps, keys));
         }
         let (own, mut rendered) = (Values::default(), Map::default());
         let all = Attributes { span: &own, resource: &values };
         unified(&mut rendered, &all, options);
         let service = all.text(&[Key::ServiceName]);
-        let service = service.as_deref().unwrap_or(NO_SERVICE);
-        let normal = normalize_service(service);
-        let adjusted = normal != service;
         ResourceEntry {
             raw: resource.raw(),
-            service: (normal, adjusted),
+            service: normal_service(service.as_deref()),
             host: resource_host(resource),
             unified: rendered,
             values,
@@ -69,7 +67,7 @@ pub(super) struct ScopeEntry<'a> {
 }
 
 impl<'a> ScopeEntry<'a> {
-    pub(super) fn read(scope: &Scope<'a>) -> Self {
+    pub(super) fn read(scope: &Scope<'a>, keys: &mut Dictionary<'a>) -> Self {
         let mut names = Map::default();
         // The library.* names are those before OpenTelemetry called it a scope; dashboards still use them.
         for (key, value) in [
@@ -84,16 +82,24 @@ impl<'a> ScopeEntry<'a> {
         }
         ScopeEntry {
             raw: scope.raw(),
-            attributes: scope.attributes().map(|kv| Attribute::of(&kv)).collect(),
+            attributes: scope.attributes().map(|kv| Attribute::of(&kv, keys)).collect(),
             names,
         }
     }
 }
 
+/// A service as Datadog spells it, and whether that is another spelling.
+pub(super) fn normal_service(stated: Option<&[u8]>) -> (String, bool) {
+    let service = stated.map_or(NO_SERVICE, text);
+    let normal = normalize_service(service);
+    let adjusted = normal != service;
+    (normal, adjusted)
+}
+
 /// The environment of a span; empty for none.
 pub(super) fn env_of(attributes: &Attributes<'_, '_>, options: &Options) -> String {
     let env = attributes.text(&[Key::DeploymentEnvironmentName, Key::DeploymentEnvironment, Key::Env]);
-    normalize_tag_value(env.as_deref().unwrap_or(&options.env))
+    normalize_tag_value(env.as_deref().map_or(&options.env, text))
 }
 
 /// Adds the environment and the version: with the service they are what Datadog ties telemetry together by.
@@ -103,6 +109,6 @@ pub(super) fn unified(meta: &mut Map, attributes: &Attributes<'_, '_>, options: 
         meta.text(Key::Env, env.as_bytes());
     }
     if let Some(version) = attributes.text(&[Key::ServiceVersion]) {
-        meta.text(Key::Version, version.as_bytes());
+        meta.text(Key::Version, &version);
     }
 }

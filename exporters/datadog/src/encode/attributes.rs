@@ -1,57 +1,67 @@
 //! The attributes of a span, of its scope and of its resource: read once, looked up by their place in a table.
 
 use super::content::is_content;
-use super::keys::{Key, READ, Role};
+use super::dictionary::{Dictionary, Use, header, is_of_model};
+use super::keys::{Key, READ};
 use super::maps::{Maps, Name};
+use super::msgpack;
 use muxbridge_exporter_statsd::encode::value::as_text;
 use muxbridge_pdata::view::{AnyValue, KeyValue};
 use std::borrow::Cow;
 
 /// Whole numbers up to this are exact in a double.
 const EXACT: u64 = 1 << 53;
-const HEADER: &[u8] = b"http.request.header.";
 
-/// An attribute and what its key is.
+/// An attribute and the number of its key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attribute<'a> {
-    name: Name<'a>,
+    key: &'a [u8],
     value: AnyValue<'a>,
+    number: Option<u16>,
 }
 
 impl<'a> Attribute<'a> {
     #[inline]
-    pub(super) fn of(kv: &KeyValue<'a>) -> Self {
-        Attribute { name: Name::of(kv.key), value: kv.value }
+    pub(super) fn of(kv: &KeyValue<'a>, keys: &mut Dictionary<'a>) -> Self {
+        Attribute { key: kv.key, value: kv.value, number: keys.number(kv.key) }
+    }
+
+    /// Whether it belongs to a call to a model.
+    #[inline]
+    pub(super) fn is_of_model(&self, keys: &Dictionary<'a>) -> bool {
+        match self.number.and_then(|number| keys.entry(number)) {
+            Some(entry) => entry.of_model,
+            None => is_of_model(self.key),
+        }
     }
 
     /// Numbers go to `metrics`, everything else to `meta` as text. Whether it was left out because it is content.
     #[inline]
-    pub(super) fn write(&self, maps: &mut Maps, content: bool) -> bool {
-        let Some(key) = self.name.key else { return self.write_other(maps, content) };
-        match key.role() {
-            Role::Field => false,
-            Role::Named(key) => {
-                write(maps, &Name { key: Some(key), ..self.name }, &self.value);
-                false
-            }
+    pub(super) fn write(&self, maps: &mut Maps, keys: &Dictionary<'a>) -> bool {
+        let Some(entry) = self.number.and_then(|number| keys.entry(number)) else {
+            return self.write_stranger(maps, keys);
+        };
+        match entry.becomes {
+            Use::Written => write(maps, &Name::Numbered(entry), &self.value),
+            Use::Field => {}
+            Use::Content => return true,
         }
+        false
     }
 
-    fn write_other(&self, maps: &mut Maps, content: bool) -> bool {
-        let key = self.name.text;
-        match key.first() {
-            None => return false,
-            _ if !content && is_content(key) => return true,
-            Some(b'h') => {
-                if let Some(header) = key.strip_prefix(HEADER) {
-                    let renamed = [b"http.request.headers.", header].concat();
-                    write(maps, &Name::of(&renamed), &self.value);
-                    return false;
-                }
-            }
-            _ => {}
+    #[cold]
+    fn write_stranger(&self, maps: &mut Maps, keys: &Dictionary<'a>) -> bool {
+        if self.key.is_empty() {
+            return false;
         }
-        write(maps, &self.name, &self.value);
+        if !keys.content() && is_content(self.key) {
+            return true;
+        }
+        let renamed = header(self.key);
+        let key = renamed.as_deref().unwrap_or(self.key);
+        // What it is renamed to may be a key of its own, too.
+        let name = keys.entry_of(key).map_or(Name::Stranger(key), Name::Numbered);
+        write(maps, &name, &self.value);
         false
     }
 }
@@ -59,15 +69,30 @@ impl<'a> Attribute<'a> {
 #[inline]
 fn write(maps: &mut Maps, name: &Name<'_>, value: &AnyValue<'_>) {
     match *value {
-        AnyValue::String(text) => maps.meta.named_text(name, text),
+        AnyValue::String(value) => text(maps, name, value),
         AnyValue::Int(i) => {
-            maps.metrics.named_number(name, i as f64);
+            number(maps, name, i as f64);
             if i.unsigned_abs() > EXACT {
-                maps.meta.named_text(name, i.to_string().as_bytes());
+                text(maps, name, itoa::Buffer::new().format(i).as_bytes());
             }
         }
-        AnyValue::Double(d) if d.is_finite() => maps.metrics.named_number(name, d),
-        other => maps.meta.named_text(name, as_text(&other).as_bytes()),
+        AnyValue::Double(d) if d.is_finite() => number(maps, name, d),
+        AnyValue::Bool(truth) => text(maps, name, if truth { b"true" } else { b"false" }),
+        other => text(maps, name, as_text(&other).as_bytes()),
+    }
+}
+
+#[inline]
+fn text(maps: &mut Maps, name: &Name<'_>, value: &[u8]) {
+    if maps.meta.begin(name) {
+        msgpack::text(&mut maps.meta.bytes, value);
+    }
+}
+
+#[inline]
+fn number(maps: &mut Maps, name: &Name<'_>, value: f64) {
+    if maps.metrics.begin(name) {
+        msgpack::double(&mut maps.metrics.bytes, value);
     }
 }
 
@@ -95,11 +120,11 @@ impl<'a> Values<'a> {
     /// Keeps the value if the attribute is read. The first of several with the same key counts.
     #[inline]
     pub(super) fn keep(&mut self, attribute: &Attribute<'a>) {
-        if let Some(key) = attribute.name.key
-            && let Some(value) = self.values.get_mut(key as usize)
-            && self.present & (1 << key as u8) == 0
+        if let Some(number) = attribute.number
+            && let Some(value) = self.values.get_mut(usize::from(number))
+            && self.present & (1 << number) == 0
         {
-            self.present |= 1 << key as u8;
+            self.present |= 1 << number;
             *value = attribute.value;
         }
     }
@@ -138,20 +163,35 @@ impl<'a> Attributes<'_, 'a> {
 
     /// The first of these attributes that is not empty, as text.
     #[inline]
-    pub(super) fn text(&self, keys: &[Key]) -> Option<Cow<'a, str>> {
+    pub(super) fn text(&self, keys: &[Key]) -> Option<Cow<'a, [u8]>> {
         // Most spans have none of what is asked for.
         if !self.any(keys) {
             return None;
         }
-        keys.iter().find_map(|key| Some(as_text(&self.get(*key)?)).filter(|text| !text.is_empty()))
+        keys.iter().find_map(|key| Some(bytes(&self.get(*key)?)).filter(|text| !text.is_empty()))
     }
 
     /// The HTTP status, whether it is a number or text.
     pub(super) fn http_status(&self) -> Option<i64> {
-        [Key::HttpStatusCode, Key::HttpResponseStatusCode].iter().find_map(|key| match self.get(*key)? {
+        const STATUS: [Key; 2] = [Key::HttpStatusCode, Key::HttpResponseStatusCode];
+        if !self.any(&STATUS) {
+            return None;
+        }
+        STATUS.iter().find_map(|key| match self.get(*key)? {
             AnyValue::Int(code) => Some(code),
-            AnyValue::String(_) => self.text(&[*key])?.parse().ok(),
+            AnyValue::String(code) => muxbridge_pdata::view::text(code).parse().ok(),
             _ => None,
         })
+    }
+}
+
+/// A value as text, whose bytes are known to be UTF-8: what is only copied need not be looked at again.
+pub(super) fn bytes<'a>(value: &AnyValue<'a>) -> Cow<'a, [u8]> {
+    match value {
+        AnyValue::String(text) => Cow::Borrowed(text),
+        other => match as_text(other) {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        },
     }
 }

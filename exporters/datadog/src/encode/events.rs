@@ -9,21 +9,21 @@ use std::fmt::Write;
 const EXCEPTION: &[u8] = b"exception";
 
 /// The last event that is an exception: the one that ended the span.
-pub(super) fn last_exception<'a>(span: &Span<'a>) -> Option<Event<'a>> {
-    span.events().filter(|e| e.name == EXCEPTION).last()
+pub(super) fn last_exception<'e, 'a>(events: &'e [Event<'a>]) -> Option<&'e Event<'a>> {
+    events.iter().rfind(|e| e.name == EXCEPTION)
 }
 
 /// The events as a JSON list with typed attributes; false if there are none.
-pub(super) fn events(out: &mut String, span: &Span<'_>, content: bool) -> bool {
+pub(super) fn events(out: &mut String, events: &[Event<'_>], content: bool) -> bool {
     out.clear();
-    for event in span.events() {
-        out.push(if out.is_empty() { '[' } else { ',' });
-        // Writing to a string cannot fail.
-        let _ = write!(out, "{{\"time_unix_nano\":{},\"name\":", event.time);
+    for event in events {
+        out.push_str(if out.is_empty() { "[{\"time_unix_nano\":" } else { ",{\"time_unix_nano\":" });
+        out.push_str(itoa::Buffer::new().format(event.time));
+        out.push_str(",\"name\":");
         write_json_string(out, text(event.name));
-        if kept(&event, content).next().is_some() {
+        if kept(event, content).next().is_some() {
             out.push_str(",\"attributes\":");
-            write_json_object(out, kept(&event, content));
+            write_json_object(out, kept(event, content));
         }
         dropped(out, event.dropped_attributes_count);
         out.push('}');
@@ -36,6 +36,7 @@ pub(super) fn links(out: &mut String, span: &Span<'_>) -> bool {
     out.clear();
     for link in span.links() {
         out.push(if out.is_empty() { '[' } else { ',' });
+        // Writing to a string cannot fail.
         let _ =
             write!(out, "{{\"trace_id\":\"{}\",\"span_id\":\"{}\"", hex(link.trace_id), hex(link.span_id));
         if !link.trace_state.is_empty() {
@@ -77,10 +78,10 @@ fn kept<'a>(event: &Event<'a>, content: bool) -> impl Iterator<Item = KeyValue<'
 }
 
 /// The events as the list `span_events` of a span, for Agents that know it. Writing to memory cannot fail.
-pub(super) fn native(out: &mut Vec<u8>, span: &Span<'_>, content: bool) {
-    let _ = rmp::encode::write_array_len(out, span.events().count() as u32);
-    for event in span.events() {
-        let attributes: Vec<_> = kept(&event, content).collect();
+pub(super) fn native(out: &mut Vec<u8>, events: &[Event<'_>], content: bool) {
+    let _ = rmp::encode::write_array_len(out, events.len() as u32);
+    for event in events {
+        let attributes: Vec<_> = kept(event, content).collect();
         let _ = rmp::encode::write_map_len(out, if attributes.is_empty() { 2 } else { 3 });
         let _ = rmp::encode::write_str(out, "time_unix_nano");
         let _ = rmp::encode::write_uint(out, event.time);

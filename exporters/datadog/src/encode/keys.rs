@@ -8,7 +8,8 @@ macro_rules! keys {
         #[repr(u8)]
         pub(super) enum Key { $($name),* }
 
-        const ALL: &[(Key, &str)] = &[$((Key::$name, $text)),*];
+        /// All of them, in the order of their numbers.
+        pub(super) const ALL: &[(Key, &str)] = &[$((Key::$name, $text)),*];
     };
 }
 
@@ -98,9 +99,6 @@ keys! {
 
 /// How many attributes are read.
 pub(super) const READ: usize = Key::ErrorStack as usize + 1;
-// A set of keys is two numbers.
-const _: () = assert!(ALL.len() <= 128);
-
 /// Room for a key as msgpack writes it: a byte of length, at most 31 of text.
 pub(super) const WIRE: usize = 32;
 /// Every key as msgpack writes it.
@@ -124,22 +122,26 @@ const fn wires() -> [[u8; WIRE]; ALL.len()] {
 }
 
 const SLOT_BITS: u32 = 10;
-const SLOTS: usize = 1 << SLOT_BITS;
-static TABLE: [u8; SLOTS] = table();
+/// Slots of a table of keys.
+pub(super) const SLOTS: usize = 1 << SLOT_BITS;
+/// A table with the known keys, each where [`slot`] says: its number and one more, or 0.
+pub(super) static TABLE: [u16; SLOTS] = table();
 
-const fn table() -> [u8; SLOTS] {
+const fn table() -> [u16; SLOTS] {
     let mut table = [0; SLOTS];
     let mut i = 0;
     while i < ALL.len() {
         let slot = slot(hash(ALL[i].1.as_bytes()));
         assert!(table[slot] == 0, "two keys in one slot: change the factor of the hash");
         i += 1;
-        table[slot] = i as u8;
+        table[slot] = i as u16;
     }
     table
 }
 
-const fn slot(hash: u32) -> usize {
+/// Where to look for a key first.
+#[inline]
+pub(super) const fn slot(hash: u32) -> usize {
     // The upper bits depend on all of the key.
     (hash >> (32 - SLOT_BITS)) as usize
 }
@@ -175,27 +177,14 @@ pub(super) enum Role {
 }
 
 impl Key {
-    /// The key of this text, whose [`hash`] is known.
-    #[inline]
-    pub(super) fn of(text: &[u8], hash: u32) -> Option<Key> {
-        let i = TABLE[slot(hash)];
-        let (key, name) = ALL.get(usize::from(i.checked_sub(1)?))?;
-        (name.as_bytes() == text).then_some(*key)
-    }
-
     /// Itself in msgpack, and how many of these bytes that is.
     #[inline]
-    pub(super) fn wire(self) -> (&'static [u8; WIRE], usize) {
+    pub(super) const fn wire(self) -> (&'static [u8; WIRE], usize) {
         (&WIRES[self as usize], ALL[self as usize].1.len() + 1)
     }
 
-    /// The word and the bit of it in a set of keys.
-    #[inline]
-    pub(super) const fn bit(self) -> (usize, u64) {
-        ((self as usize >> 6) & 1, 1 << (self as u8 & 63))
-    }
-
-    pub(super) fn role(self) -> Role {
+    /// What becomes of the attribute.
+    pub(super) const fn role(self) -> Role {
         Role::Named(match self {
             Key::ServiceName
             | Key::OperationName
@@ -224,16 +213,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_is_found_and_nothing_else() {
+    fn every_key_is_written_as_its_text() {
         for (key, text) in ALL {
-            assert_eq!(Key::of(text.as_bytes(), hash(text.as_bytes())), Some(*key));
             let (wire, length) = key.wire();
             assert_eq!(&wire[1..length], text.as_bytes());
-            let other = format!("{text}x");
-            assert_eq!(Key::of(other.as_bytes(), hash(other.as_bytes())), None);
-        }
-        for other in ["", "a", "ab", "abc", "gen_ai.request.model"] {
-            assert_eq!(Key::of(other.as_bytes(), hash(other.as_bytes())), None, "{other:?}");
         }
     }
 }

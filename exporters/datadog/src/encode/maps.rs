@@ -1,83 +1,138 @@
-//! The two maps of a span, `meta` (text) and `metrics` (numbers), and the span around them.
+//! The two maps of a span, `meta` (text) and `metrics` (numbers).
 
-use super::keys::{Key, hash};
+use super::dictionary::{Entry, MOST};
+use super::keys::{ALL, Key, hash};
 use super::msgpack;
 use std::collections::HashSet;
 
-/// With more entries than this, keys are looked up in a set.
+/// With more strangers than this, they are looked up in a set.
 const MANY: usize = 256;
+/// Room for the beginning of a map, until it is known how long it gets.
+const BEGINNING: usize = 3;
 
-/// A key, ready to be compared.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Name<'k> {
-    pub(super) text: &'k [u8],
-    pub(super) hash: u32,
-    pub(super) key: Option<Key>,
-}
+/// Numbers of keys. Those of the known ones come first.
+#[derive(Clone, Copy, Debug, Default)]
+struct Numbers([u64; MOST / 64]);
 
-impl<'k> Name<'k> {
+const _: () = assert!(ALL.len() < MOST && MOST.is_power_of_two());
+
+impl Numbers {
+    /// Adds a number. Whether it was not there.
     #[inline]
-    pub(super) fn of(text: &'k [u8]) -> Self {
-        let hash = hash(text);
-        Name { text, hash, key: Key::of(text, hash) }
+    fn add(&mut self, number: u16) -> bool {
+        let (word, bit) = (usize::from(number) % MOST / 64, 1 << (number % 64));
+        let new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        new
+    }
+
+    fn overlaps(&self, other: &Numbers) -> bool {
+        self.0.iter().zip(other.0).fold(0, |both, (a, b)| both | a & b) != 0
+    }
+
+    fn add_all(&mut self, other: &Numbers) {
+        self.0.iter_mut().zip(other.0).for_each(|(a, b)| *a |= b);
     }
 }
 
-/// Where a key stands.
+/// Where a stranger stands.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    start: u32,
-    length: u32,
+    start: usize,
+    length: usize,
     hash: u32,
 }
 
-/// A msgpack map that grows entry by entry. The first value of a key stays.
+/// Keys without a number.
 #[derive(Debug, Default)]
-pub(super) struct Map {
-    entries: Vec<u8>,
-    /// How many entries there are.
-    count: usize,
-    /// The known keys among them.
-    known: [u64; 2],
-    /// A bit for each of the others, by its hash: most keys are new, and this says so at once.
-    others: [u64; 4],
-    /// Where the others stand.
+struct Strangers {
+    /// A bit for each, by its hash: most are new, and this says so at once.
+    bits: [u64; 4],
     places: Vec<Place>,
-    /// The others, if they are many: somebody may send as many as fit into a request.
+    /// All of them, if they are many: somebody may send as many as fit into a request.
     many: HashSet<Box<[u8]>>,
 }
 
-impl Map {
-    pub(super) fn clear(&mut self) {
-        self.entries.clear();
-        self.count = 0;
-        self.known = [0; 2];
-        self.others = [0; 4];
+impl Strangers {
+    #[cold]
+    fn clear(&mut self) {
+        self.bits = [0; 4];
         self.places.clear();
         self.many.clear();
+    }
+
+    fn holds(&self, bytes: &[u8], key: &[u8], hash: u32) -> bool {
+        let (word, bit) = bit(hash);
+        self.bits[word] & bit != 0
+            && if self.many.is_empty() {
+                self.places.iter().any(|p| p.hash == hash && p.of(bytes) == key)
+            } else {
+                self.many.contains(key)
+            }
+    }
+
+    /// Adds a key that now ends `bytes`.
+    fn add(&mut self, bytes: &[u8], key: &[u8], hash: u32) {
+        let (word, bit) = bit(hash);
+        self.bits[word] |= bit;
+        self.places.push(Place { start: bytes.len() - key.len(), length: key.len(), hash });
+        if self.many.is_empty() && self.places.len() >= MANY {
+            self.many = self.places.iter().map(|p| p.of(bytes).into()).collect();
+        } else if !self.many.is_empty() {
+            self.many.insert(key.into());
+        }
+    }
+}
+
+impl Place {
+    fn of<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        &bytes[self.start..self.start + self.length]
+    }
+}
+
+/// The word and the bit of a hash.
+fn bit(hash: u32) -> (usize, u64) {
+    let place = hash >> 24;
+    ((place >> 6) as usize, 1 << (place & 63))
+}
+
+/// A msgpack map that grows entry by entry, behind whatever its bytes hold already. The first value of a key stays.
+#[derive(Debug, Default)]
+pub(super) struct Map {
+    pub(super) bytes: Vec<u8>,
+    /// How many entries there are.
+    count: usize,
+    numbers: Numbers,
+    strangers: Strangers,
+}
+
+impl Map {
+    /// Forgets the entries. Their bytes stay.
+    fn forget(&mut self) {
+        self.count = 0;
+        self.numbers = Numbers::default();
+        if !self.strangers.places.is_empty() {
+            self.strangers.clear();
+        }
     }
 
     /// Text under a known key.
     #[inline]
     pub(super) fn text(&mut self, key: Key, value: &[u8]) {
-        let (word, bit) = key.bit();
-        if self.known[word] & bit == 0 {
-            self.known[word] |= bit;
+        if self.numbers.add(key as u16) {
             self.count += 1;
             self.key(key);
-            msgpack::text(&mut self.entries, value);
+            msgpack::text(&mut self.bytes, value);
         }
     }
 
     /// A number under a known key.
     #[inline]
     pub(super) fn number(&mut self, key: Key, value: f64) {
-        let (word, bit) = key.bit();
-        if self.known[word] & bit == 0 {
-            self.known[word] |= bit;
+        if self.numbers.add(key as u16) {
             self.count += 1;
             self.key(key);
-            msgpack::double(&mut self.entries, value);
+            msgpack::double(&mut self.bytes, value);
         }
     }
 
@@ -86,108 +141,78 @@ impl Map {
     #[inline]
     fn key(&mut self, key: Key) {
         let (wire, length) = key.wire();
-        let end = self.entries.len() + length;
-        self.entries.extend_from_slice(wire);
-        self.entries.truncate(end);
+        let end = self.bytes.len() + length;
+        self.bytes.extend_from_slice(wire);
+        self.bytes.truncate(end);
     }
 
-    /// Text under any key.
+    /// Begins an entry for a key. Whether it is new: then its value must follow.
     #[inline]
-    pub(super) fn named_text(&mut self, name: &Name<'_>, value: &[u8]) {
-        match name.key {
-            Some(key) => self.text(key, value),
-            None => {
-                if self.begin(name) {
-                    msgpack::text(&mut self.entries, value);
-                }
-            }
-        }
-    }
-
-    /// A number under any key.
-    #[inline]
-    pub(super) fn named_number(&mut self, name: &Name<'_>, value: f64) {
-        match name.key {
-            Some(key) => self.number(key, value),
-            None => {
-                if self.begin(name) {
-                    msgpack::double(&mut self.entries, value);
-                }
-            }
-        }
-    }
-
-    #[inline]
-    fn begin(&mut self, name: &Name<'_>) -> bool {
-        let (word, bit) = bit(name.hash);
-        if self.others[word] & bit != 0 && self.holds(name.text, name.hash) {
-            return false;
-        }
-        self.others[word] |= bit;
-        msgpack::text(&mut self.entries, name.text);
-        let place = Place {
-            start: (self.entries.len() - name.text.len()) as u32,
-            length: name.text.len() as u32,
-            hash: name.hash,
+    pub(super) fn begin(&mut self, name: &Name<'_>) -> bool {
+        let entry = match name {
+            Name::Numbered(entry) => entry,
+            Name::Stranger(text) => return self.begin_stranger(text),
         };
-        self.places.push(place);
-        self.count += 1;
-        if self.places.len() >= MANY {
-            self.remember(name.text);
+        let new = self.numbers.add(entry.target);
+        if new {
+            self.count += 1;
+            entry.write(&mut self.bytes);
         }
-        true
+        new
     }
 
     #[cold]
-    fn remember(&mut self, key: &[u8]) {
-        if self.many.is_empty() {
-            self.many = self.places.iter().map(|p| self.other(p).into()).collect();
-        } else {
-            self.many.insert(key.into());
+    fn begin_stranger(&mut self, key: &[u8]) -> bool {
+        let hash = hash(key);
+        let new = !self.strangers.holds(&self.bytes, key, hash);
+        if new {
+            msgpack::text(&mut self.bytes, key);
+            self.strangers.add(&self.bytes, key, hash);
+            self.count += 1;
         }
+        new
     }
 
-    fn holds(&self, key: &[u8], hash: u32) -> bool {
-        if self.many.is_empty() {
-            self.places.iter().any(|p| p.hash == hash && self.other(p) == key)
-        } else {
-            self.many.contains(key)
-        }
+    /// Whether it and the whole of `other` may have a key in common.
+    fn may_overlap(&self, other: &Map) -> bool {
+        // A name that was a stranger when the other one was made may have a number now.
+        self.numbers.overlaps(&other.numbers) || !other.strangers.places.is_empty()
     }
 
-    fn other(&self, place: &Place) -> &[u8] {
-        let start = place.start as usize;
-        &self.entries[start..start + place.length as usize]
-    }
-
-    /// Whether the two may have a key in common.
-    pub(super) fn may_overlap(&self, other: &Map) -> bool {
-        let known = self.known.iter().zip(other.known).any(|(a, b)| a & b != 0);
-        known || self.others.iter().zip(other.others).any(|(a, b)| a & b != 0)
-    }
-
-    /// Adds the entries of a map that has only known keys, none of which this one has.
+    /// Adds the entries of a map without strangers, none of which this one has.
     pub(super) fn block(&mut self, other: &Map) {
-        self.entries.extend_from_slice(&other.entries);
+        self.bytes.extend_from_slice(&other.bytes);
         self.count += other.count;
-        self.known.iter_mut().zip(other.known).for_each(|(a, b)| *a |= b);
+        self.numbers.add_all(&other.numbers);
     }
 
-    /// Writes the map, with the entries of `tail` at its end, whose keys are other ones.
-    fn write(&self, out: &mut Vec<u8>, tail: Option<&Map>) {
-        msgpack::map(out, self.count + tail.map_or(0, |t| t.count));
-        out.extend_from_slice(&self.entries);
-        if let Some(tail) = tail {
-            out.extend_from_slice(&tail.entries);
+    /// Writes the beginning of the map, for which there is room at `at`.
+    fn close(&mut self, at: usize) {
+        match self.count {
+            0..16 => {
+                self.bytes[at] = 0x80 | self.count as u8;
+                self.bytes.drain(at + 1..at + BEGINNING);
+            }
+            16..0x1_0000 => {
+                self.bytes[at] = 0xde;
+                self.bytes[at + 1..at + BEGINNING].copy_from_slice(&(self.count as u16).to_be_bytes());
+            }
+            _ => {
+                let mut beginning = Vec::new();
+                msgpack::map(&mut beginning, self.count);
+                self.bytes.splice(at..at + BEGINNING, beginning);
+            }
         }
     }
 }
 
-/// The word and the bit of a hash.
-#[inline]
-fn bit(hash: u32) -> (usize, u64) {
-    let place = hash >> 24;
-    ((place >> 6) as usize, 1 << (place & 63))
+/// A key to write.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Name<'k> {
+    /// One that the dictionary has.
+    Numbered(&'k Entry<'k>),
+    /// Any other.
+    Stranger(&'k [u8]),
 }
 
 /// The two maps.
@@ -197,127 +222,104 @@ pub(super) struct Maps {
     pub(super) meta: Map,
     /// Numbers.
     pub(super) metrics: Map,
+    /// Where the text begins.
+    at: usize,
 }
 
 impl Maps {
-    pub(super) fn clear(&mut self) {
-        self.meta.clear();
-        self.metrics.clear();
+    /// Begins the maps of the next span at the end of `out`, which is given back by [`Maps::end`]: most of a span is text,
+    /// and this saves a copy of it.
+    pub(super) fn start(&mut self, out: &mut Vec<u8>) {
+        self.meta.forget();
+        self.metrics.forget();
+        self.metrics.bytes.clear();
+        self.meta.bytes = std::mem::take(out);
+        self.meta.bytes.extend_from_slice(b"\xa4meta");
+        self.at = self.meta.bytes.len();
+        self.meta.bytes.extend_from_slice(&[0; BEGINNING]);
     }
 
-    pub(super) fn may_overlap(&self, other: &Maps) -> bool {
-        self.meta.may_overlap(&other.meta) || self.metrics.may_overlap(&other.metrics)
+    /// Ends the maps.
+    pub(super) fn end(&mut self, out: &mut Vec<u8>) {
+        self.meta.close(self.at);
+        *out = std::mem::take(&mut self.meta.bytes);
+        out.extend_from_slice(b"\xa7metrics");
+        msgpack::map(out, self.metrics.count);
+        out.extend_from_slice(&self.metrics.bytes);
     }
-}
 
-/// The scalar fields of a span.
-#[derive(Debug)]
-pub(super) struct Fields<'s> {
-    pub(super) service: &'s str,
-    pub(super) name: &'s str,
-    pub(super) resource: &'s str,
-    pub(super) trace_id: u64,
-    pub(super) span_id: u64,
-    pub(super) parent_id: u64,
-    pub(super) start: u64,
-    pub(super) duration: u64,
-    pub(super) error: bool,
-    pub(super) kind: &'s str,
-}
-
-/// Writes a span of version 0.4: its maps with the entries of `tail` at their end, and the list of its events in msgpack
-/// if that is not empty.
-pub(super) fn write_span(
-    out: &mut Vec<u8>,
-    fields: &Fields<'_>,
-    maps: &Maps,
-    tail: Option<&Maps>,
-    events: &[u8],
-) {
-    msgpack::map(out, 12 + usize::from(!events.is_empty()));
-    for (key, value) in [
-        (b"\xa7service".as_slice(), fields.service),
-        (b"\xa4name", fields.name),
-        (b"\xa8resource", fields.resource),
-    ] {
-        out.extend_from_slice(key);
-        msgpack::text(out, value.as_bytes());
-    }
-    // Times are signed there.
-    let signed = |nanos: u64| nanos.min(i64::MAX as u64);
-    for (key, value) in [
-        (b"\xa8trace_id".as_slice(), fields.trace_id),
-        (b"\xa7span_id", fields.span_id),
-        (b"\xa9parent_id", fields.parent_id),
-        (b"\xa5start", signed(fields.start)),
-        (b"\xa8duration", signed(fields.duration)),
-        (b"\xa5error", u64::from(fields.error)),
-    ] {
-        out.extend_from_slice(key);
-        msgpack::uint(out, value);
-    }
-    out.extend_from_slice(b"\xa4meta");
-    maps.meta.write(out, tail.map(|t| &t.meta));
-    out.extend_from_slice(b"\xa7metrics");
-    maps.metrics.write(out, tail.map(|t| &t.metrics));
-    out.extend_from_slice(b"\xa4type");
-    msgpack::text(out, fields.kind.as_bytes());
-    if !events.is_empty() {
-        out.extend_from_slice(b"\xabspan_events");
-        out.extend_from_slice(events);
+    /// Adds all of `other` as it is, unless there may be a key in common.
+    pub(super) fn block(&mut self, other: &Maps) -> bool {
+        let apart = !self.meta.may_overlap(&other.meta) && !self.metrics.may_overlap(&other.metrics);
+        if apart {
+            self.meta.block(&other.meta);
+            self.metrics.block(&other.metrics);
+        }
+        apart
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::dictionary::Dictionary;
     use super::*;
 
-    #[test]
-    fn a_minimal_span_has_exactly_the_known_bytes() {
-        let mut maps = Maps::default();
-        maps.meta.text(Key::Env, b"t");
-        maps.meta.text(Key::Env, b"a second value");
-        maps.metrics.number(Key::SamplingPriorityV1, 1.0);
-        let fields = Fields {
-            service: "mm",
-            name: "http.server.request",
-            resource: "POST /v1/chat",
-            trace_id: 1,
-            span_id: 2,
-            parent_id: 0,
-            start: 1_700_000_000_000_000_000,
-            duration: 1000,
-            error: false,
-            kind: "web",
+    fn read(out: &[u8]) -> Vec<(rmpv::Value, rmpv::Value)> {
+        let mut rest = out.strip_prefix(b"\xa4meta").unwrap();
+        let rmpv::Value::Map(meta) = rmpv::decode::read_value(&mut rest).unwrap() else { panic!("no map") };
+        rest = rest.strip_prefix(b"\xa7metrics").unwrap();
+        let rmpv::Value::Map(metrics) = rmpv::decode::read_value(&mut rest).unwrap() else {
+            panic!("no map")
         };
-        let mut out = vec![0x91, 0x91];
-        write_span(&mut out, &fields, &maps, None, &[]);
-        assert_eq!(
-            super::super::hex(&out),
-            "91918ca773657276696365a26d6da46e616d65b3687474702e7365727665722e72657175657374a87265736f75726365ad\
-             504f5354202f76312f63686174a874726163655f696401a77370616e5f696402a9706172656e745f696400a5737461\
-             7274cf17979cfe362a0000a86475726174696f6ecd03e8a56572726f7200a46d65746181a3656e76a174a76d657472\
-             69637381b55f73616d706c696e675f7072696f726974795f7631cb3ff0000000000000a474797065a3776562"
-        );
+        assert!(rest.is_empty());
+        meta.into_iter().chain(metrics).collect()
     }
 
     #[test]
     fn the_first_value_of_a_key_stays_however_many_keys_there_are() {
-        for keys in [3, 40, 1000] {
-            let mut map = Map::default();
+        for keys in [3, 14, 15, 16, 40, 1000, 70_000] {
+            let names: Vec<String> = (0..keys).map(|key| format!("key.number.{key}")).collect();
+            let mut dictionary = Dictionary::new(false);
+            names.iter().for_each(|name| drop(dictionary.number(name.as_bytes())));
+            let (mut maps, mut out) = (Maps::default(), Vec::new());
+            maps.start(&mut out);
             for round in 0..3 {
-                for key in 0..keys {
-                    let key = format!("key.number.{key}");
-                    map.named_text(&Name::of(key.as_bytes()), round.to_string().as_bytes());
+                for name in &names {
+                    let entry = dictionary.entry_of(name.as_bytes());
+                    if maps.meta.begin(&entry.map_or(Name::Stranger(name.as_bytes()), Name::Numbered)) {
+                        msgpack::text(&mut maps.meta.bytes, round.to_string().as_bytes());
+                    }
                 }
-                map.named_text(&Name::of(b"env"), round.to_string().as_bytes());
+                maps.meta.text(Key::Env, round.to_string().as_bytes());
             }
-            let mut out = Vec::new();
-            map.write(&mut out, None);
-            let read = rmpv::decode::read_value(&mut out.as_slice()).unwrap();
-            let entries = read.as_map().unwrap();
+            maps.end(&mut out);
+            let entries = read(&out);
             assert_eq!(entries.len(), keys + 1);
             assert!(entries.iter().all(|(_, value)| value.as_str() == Some("0")));
+            let found: HashSet<_> = entries.iter().map(|(key, _)| key.as_str().unwrap()).collect();
+            assert!(names.iter().all(|name| found.contains(name.as_str())) && found.contains("env"));
+            assert!(matches!((keys, out[5]), (..15, 0x80..=0x8f) | (15..65_535, 0xde) | (_, 0xdf)));
         }
+    }
+
+    #[test]
+    fn maps_with_a_key_in_common_are_not_put_together() {
+        let mut dictionary = Dictionary::new(false);
+        dictionary.number(b"a");
+        let with = |keys: &[&[u8]]| {
+            let mut maps = Maps::default();
+            for key in keys {
+                let name = dictionary.entry_of(key).map_or(Name::Stranger(key), Name::Numbered);
+                assert!(maps.metrics.begin(&name));
+                msgpack::double(&mut maps.metrics.bytes, 1.0);
+            }
+            maps
+        };
+        assert!(!with(&[b"a", b"b"]).block(&with(&[b"a"])));
+        assert!(!with(&[b"a"]).block(&with(&[b"b"])), "a stranger may be anything");
+        let mut both = with(&[b"b"]);
+        assert!(both.block(&with(&[b"a"])));
+        assert_eq!(both.metrics.count, 2);
+        assert!(!both.block(&with(&[b"a"])), "what was added is there");
     }
 }

@@ -84,6 +84,17 @@ pub(super) fn truncate(text: &str, max: usize) -> &str {
     &text[..end]
 }
 
+/// The same of text whose bytes are known to be UTF-8.
+#[inline]
+pub(super) fn truncate_bytes(text: &[u8], max: usize) -> &[u8] {
+    let Some(mut end) = Some(max).filter(|max| *max < text.len()) else { return text };
+    // These continue a character.
+    while end > 0 && text[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +119,15 @@ mod tests {
         assert_eq!(normalize_tag("fun:ky__tag/1"), "fun:ky_tag/1");
         assert_eq!(normalize_tag("1love"), "love");
         assert_eq!(normalize_tag(&"é".repeat(300)).chars().count(), 200);
+    }
+
+    #[test]
+    fn nothing_is_cut_within_a_character() {
+        let text = "aé繋🐶z";
+        for max in 0..text.len() + 2 {
+            assert_eq!(truncate_bytes(text.as_bytes(), max), truncate(text, max).as_bytes());
+            assert!(truncate(text, max).len() + 4 > max.min(text.len()));
+        }
     }
 
     #[test]

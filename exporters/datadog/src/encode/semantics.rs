@@ -6,7 +6,7 @@
 use super::attributes::Attributes;
 use super::keys::Key;
 use super::normalize::{normalize_name, normalize_tag_value};
-use muxbridge_pdata::view::SpanKind;
+use muxbridge_pdata::view::{SpanKind, text as utf8};
 use std::borrow::Cow;
 
 const HTTP_METHOD: [Key; 2] = [Key::HttpRequestMethod, Key::HttpMethod];
@@ -71,15 +71,15 @@ const OWN_TYPE: &[&str] = &["cassandra", "redis", "memcached", "mongodb", "elast
 
 /// The name of the operation.
 pub(super) fn operation(attributes: &Attributes<'_, '_>, kind: SpanKind) -> Cow<'static, str> {
-    let name = match attributes.text(&[Key::OperationName]) {
-        Some(name) => Cow::Owned(normalize_tag_value(&name)),
+    match attributes.text(&[Key::OperationName]) {
+        Some(name) => Cow::Owned(normalize_name(&normalize_tag_value(utf8(&name)))),
         None => by_protocol(attributes, kind).unwrap_or_else(|| by_kind(attributes, kind)),
-    };
-    match name {
-        // Ours are spelled as Datadog wants them.
-        Cow::Borrowed(ours) => Cow::Borrowed(ours),
-        Cow::Owned(name) => Cow::Owned(normalize_name(&name)),
     }
+}
+
+/// A name of parts that others have chosen. Ours alone are spelled as Datadog wants them.
+fn made_of(parts: &[&[u8]]) -> Cow<'static, str> {
+    Cow::Owned(normalize_name(utf8(&parts.concat())))
 }
 
 fn by_protocol(attributes: &Attributes<'_, '_>, kind: SpanKind) -> Option<Cow<'static, str>> {
@@ -93,48 +93,46 @@ fn by_protocol(attributes: &Attributes<'_, '_>, kind: SpanKind) -> Option<Cow<'s
         return Some(Cow::Borrowed(if server { "http.server.request" } else { "http.client.request" }));
     }
     if client && let Some(system) = text(Key::DbSystem) {
-        return Some(Cow::Owned(format!("{system}.query")));
+        return Some(made_of(&[&system, b".query"]));
     }
     if !matches!(kind, SpanKind::Internal | SpanKind::Unspecified)
         && let (Some(system), Some(operation)) = (text(Key::MessagingSystem), text(Key::MessagingOperation))
     {
-        return Some(Cow::Owned(format!("{system}.{operation}")));
+        return Some(made_of(&[&system, b".", &operation]));
     }
     if let Some(system) = text(Key::RpcSystem) {
-        if client && system == "aws-api" {
+        if client && *system == *b"aws-api" {
             return Some(match text(Key::RpcService) {
-                Some(service) => Cow::Owned(format!("aws.{service}.request")),
+                Some(service) => made_of(&[b"aws.", &service, b".request"]),
                 None => Cow::Borrowed("aws.client.request"),
             });
         }
         if client || server {
-            return Some(Cow::Owned(format!(
-                "{system}.{}.request",
-                if client { "client" } else { "server" }
-            )));
+            let side: &[u8] = if client { b".client.request" } else { b".server.request" };
+            return Some(made_of(&[&system, side]));
         }
     }
     if client
         && let (Some(provider), Some(name)) = (text(Key::FaasInvokedProvider), text(Key::FaasInvokedName))
     {
-        return Some(Cow::Owned(format!("{provider}.{name}.invoke")));
+        return Some(made_of(&[&provider, b".", &name, b".invoke"]));
     }
     if server && let Some(trigger) = text(Key::FaasTrigger) {
-        return Some(Cow::Owned(format!("{trigger}.invoke")));
+        return Some(made_of(&[&trigger, b".invoke"]));
     }
     text(Key::GraphqlOperationType).map(|_| Cow::Borrowed("graphql.server.request"))
 }
 
 fn by_kind(attributes: &Attributes<'_, '_>, kind: SpanKind) -> Cow<'static, str> {
-    let (side, request) = match kind {
-        SpanKind::Server => ("server", "server.request"),
-        SpanKind::Client => ("client", "client.request"),
+    let request = match kind {
+        SpanKind::Server => "server.request",
+        SpanKind::Client => "client.request",
         SpanKind::Producer => return Cow::Borrowed("Producer"),
         SpanKind::Consumer => return Cow::Borrowed("Consumer"),
         SpanKind::Internal | SpanKind::Unspecified => return Cow::Borrowed("Internal"),
     };
     match attributes.text(&[Key::NetworkProtocolName]) {
-        Some(protocol) => Cow::Owned(format!("{protocol}.{side}.request")),
+        Some(protocol) => made_of(&[&protocol, b".", request.as_bytes()]),
         None => Cow::Borrowed(request),
     }
 }
@@ -143,8 +141,8 @@ fn by_kind(attributes: &Attributes<'_, '_>, kind: SpanKind) -> Cow<'static, str>
 pub(super) fn resource<'a>(
     attributes: &Attributes<'_, 'a>,
     kind: SpanKind,
-    span_name: &'a str,
-) -> Cow<'a, str> {
+    span_name: &'a [u8],
+) -> Cow<'a, [u8]> {
     let text = |key: Key| attributes.text(&[key]);
     if !attributes.any(&BY_RESOURCE) {
         return Cow::Borrowed(span_name);
@@ -153,7 +151,7 @@ pub(super) fn resource<'a>(
         return name;
     }
     if let Some(method) = attributes.text(&HTTP_METHOD) {
-        let method = if method == "_OTHER" { Cow::Borrowed("HTTP") } else { method };
+        let method = if *method == *b"_OTHER" { Cow::Borrowed(&b"HTTP"[..]) } else { method };
         let route = if kind == SpanKind::Server { text(Key::HttpRoute) } else { None };
         return both(method, route);
     }
@@ -174,27 +172,28 @@ pub(super) fn resource<'a>(
     Cow::Borrowed(span_name)
 }
 
-fn both<'a>(first: Cow<'a, str>, second: Option<Cow<'a, str>>) -> Cow<'a, str> {
+fn both<'a>(first: Cow<'a, [u8]>, second: Option<Cow<'a, [u8]>>) -> Cow<'a, [u8]> {
     match second {
-        Some(second) => Cow::Owned([&first, " ", &second].concat()),
+        Some(second) => Cow::Owned([&first, &b" "[..], &second].concat()),
         None => first,
     }
 }
 
 /// The type of a span: `web`, `http`, a kind of database or `custom`.
-pub(super) fn span_type<'a>(attributes: &Attributes<'_, 'a>, kind: SpanKind) -> Cow<'a, str> {
+pub(super) fn span_type<'a>(attributes: &Attributes<'_, 'a>, kind: SpanKind) -> Cow<'a, [u8]> {
     if let Some(kind) = attributes.text(&[Key::SpanType]) {
         return kind;
     }
-    Cow::Borrowed(match kind {
+    let kind = match kind {
         SpanKind::Server => "web",
         SpanKind::Client => match attributes.text(&[Key::DbSystem]) {
             None => "http",
-            Some(system) if SQL.contains(&system.as_ref()) => "sql",
-            Some(system) => OWN_TYPE.iter().find(|name| **name == system).copied().unwrap_or("db"),
+            Some(system) if SQL.contains(&utf8(&system)) => "sql",
+            Some(system) => OWN_TYPE.iter().find(|name| name.as_bytes() == &*system).copied().unwrap_or("db"),
         },
         _ => "custom",
-    })
+    };
+    Cow::Borrowed(kind.as_bytes())
 }
 
 /// The reason phrase of an HTTP status, empty if it has none.

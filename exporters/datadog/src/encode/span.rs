@@ -1,17 +1,18 @@
 //! One span: its fields and its two maps.
 
-use super::around::{NO_SERVICE, ResourceEntry, ScopeEntry, env_of, unified};
-use super::attributes::{Attribute, Attributes, Values};
+use super::around::{ResourceEntry, ScopeEntry, env_of, normal_service, unified};
+use super::attributes::{Attribute, Attributes, Values, bytes};
+use super::dictionary::Dictionary;
 use super::events::{self, last_exception};
+use super::fields::{self, Fields};
 use super::keys::Key;
-use super::maps::{Fields, Maps, write_span};
-use super::normalize::{normalize_name, normalize_service, truncate};
+use super::maps::Maps;
+use super::normalize::{normalize_name, truncate_bytes};
 use super::sampling::{Decision, probability};
 use super::semantics;
 use super::{Counts, OperationName, Options, id};
-use muxbridge_exporter_statsd::encode::value::as_text;
 use muxbridge_pdata::schema::field;
-use muxbridge_pdata::view::{AnyValue, KeyValue, Span, SpanKind, StatusCode, text};
+use muxbridge_pdata::view::{AnyValue, Event, KeyValue, Span, SpanKind, StatusCode, text};
 use std::borrow::Cow;
 
 /// The longest type, in bytes.
@@ -46,25 +47,25 @@ pub(super) struct Own<'a> {
     values: Values<'a>,
     /// Whether one of the attributes is of a call to a model.
     model: bool,
-    events: bool,
+    events: Vec<Event<'a>>,
     links: bool,
 }
 
 impl<'a> Own<'a> {
     /// Reads a span, all of it in one pass.
-    pub(super) fn read(&mut self, raw: &'a [u8]) -> Span<'a> {
+    pub(super) fn read(&mut self, raw: &'a [u8], keys: &mut Dictionary<'a>) -> Span<'a> {
         self.attributes.clear();
         self.values.clear();
-        (self.model, self.events, self.links) = (false, false, false);
+        self.events.clear();
+        (self.model, self.links) = (false, false);
         Span::read_each(raw, |f| match f.number {
             field::span::ATTRIBUTES => {
-                let kv = KeyValue::read(f.value.as_bytes());
-                let attribute = Attribute::of(&kv);
-                self.model |= kv.key.starts_with(b"gen_ai.");
+                let attribute = Attribute::of(&KeyValue::read(f.value.as_bytes()), keys);
+                self.model |= attribute.is_of_model(keys);
                 self.values.keep(&attribute);
                 self.attributes.push(attribute);
             }
-            field::span::EVENTS => self.events = true,
+            field::span::EVENTS => self.events.push(Event::read(f.value.as_bytes())),
             field::span::LINKS => self.links = true,
             _ => {}
         })
@@ -82,30 +83,32 @@ impl<'o> SpanEncoder<'o> {
         out: &mut Vec<u8>,
         span: &Span<'a>,
         own: &Own<'a>,
+        keys: &Dictionary<'a>,
         (scope, resource): (&ScopeEntry<'a>, &ResourceEntry<'a>),
         place: &Place,
     ) {
-        self.maps.clear();
         let attributes = Attributes { span: &own.values, resource: &resource.values };
+        self.fields(out, span, own, &attributes, resource);
+        self.maps.start(out);
         // The first value of a key stays: what is computed, then the span, its scope, its resource.
         self.trace(span, &attributes, resource, place);
         self.fixed(span, own, scope, resource, place);
         if span.status.code == StatusCode::Error {
-            self.error(span, &attributes);
+            self.error(span, own, &attributes);
         }
         self.events_and_links(span, own);
-        let content = self.options.content;
         for attribute in own.attributes.iter().chain(&scope.attributes) {
-            self.counts.content += u64::from(attribute.write(&mut self.maps, content));
+            self.counts.content += u64::from(attribute.write(&mut self.maps, keys));
         }
-        let tail = (!self.maps.may_overlap(&resource.maps)).then_some(&resource.maps);
-        if tail.is_none() {
+        if !self.maps.block(&resource.maps) {
             resource.attributes.iter().for_each(|a| {
-                a.write(&mut self.maps, content);
+                a.write(&mut self.maps, keys);
             });
         }
         self.counts.content += resource.content;
-        self.fields(out, span, &attributes, resource, tail);
+        self.maps.end(out);
+        let kind = semantics::span_type(&attributes, span.kind);
+        fields::end(out, truncate_bytes(&kind, MAX_TYPE), &self.events);
         self.counts.encoded += 1;
     }
 
@@ -113,39 +116,35 @@ impl<'o> SpanEncoder<'o> {
     pub(super) fn service_and_env(&self, own: &Own<'_>, resource: &ResourceEntry<'_>) -> (String, String) {
         let attributes = Attributes { span: &own.values, resource: &resource.values };
         let service = attributes.text(&[Key::ServiceName]);
-        (normalize_service(service.as_deref().unwrap_or(NO_SERVICE)), env_of(&attributes, self.options))
+        (normal_service(service.as_deref()).0, env_of(&attributes, self.options))
     }
 
     fn fields<'a>(
         &mut self,
         out: &mut Vec<u8>,
         span: &Span<'a>,
+        own: &Own<'a>,
         attributes: &Attributes<'_, 'a>,
         resource: &ResourceEntry<'a>,
-        tail: Option<&Maps>,
     ) {
         let name = match self.options.operation_name {
             OperationName::V2 => semantics::operation(attributes, span.kind),
             OperationName::SpanName => Cow::Owned(normalize_name(text(span.name))),
         };
-        let own = attributes.span.any(&[Key::ServiceName]).then(|| {
-            let service = attributes.text(&[Key::ServiceName]);
-            let service = service.as_deref().unwrap_or(NO_SERVICE);
-            let normal = normalize_service(service);
-            let adjusted = normal != service;
-            (normal, adjusted)
-        });
-        let (service, adjusted) = own.as_ref().unwrap_or(&resource.service);
-        let full = semantics::resource(attributes, span.kind, text(span.name));
-        let shown = match truncate(&full, self.options.max_resource) {
-            "" => &name,
+        let stated = attributes
+            .span
+            .any(&[Key::ServiceName])
+            .then(|| normal_service(attributes.text(&[Key::ServiceName]).as_deref()));
+        let (service, adjusted) = stated.as_ref().unwrap_or(&resource.service);
+        let full = semantics::resource(attributes, span.kind, span.name);
+        let shown = match truncate_bytes(&full, self.options.max_resource) {
+            [] => name.as_bytes(),
             shown => shown,
         };
-        let kind = semantics::span_type(attributes, span.kind);
         self.counts.adjusted += u64::from(*adjusted) + u64::from(full.len() > self.options.max_resource);
         let fields = Fields {
-            service,
-            name: &name,
+            service: service.as_bytes(),
+            name: name.as_bytes(),
             resource: shown,
             trace_id: id(span.trace_id.get(8..).unwrap_or_default()),
             span_id: id(span.span_id),
@@ -153,9 +152,8 @@ impl<'o> SpanEncoder<'o> {
             start: span.start,
             duration: span.duration(),
             error: span.status.code == StatusCode::Error,
-            kind: truncate(&kind, MAX_TYPE),
         };
-        write_span(out, &fields, &self.maps, tail, &self.events);
+        fields.write(out, self.options.native_events && !own.events.is_empty());
     }
 
     /// What is said of the whole trace, and whether the span counts for the statistics that the Agent makes.
@@ -166,7 +164,7 @@ impl<'o> SpanEncoder<'o> {
         resource: &ResourceEntry<'a>,
         place: &Place,
     ) {
-        let Maps { meta, metrics } = &mut self.maps;
+        let Maps { meta, metrics, .. } = &mut self.maps;
         let wish = attributes.get(Key::SamplingPriority).and_then(|v| priority(&v));
         if place.first {
             let high = &place.trace[..16];
@@ -188,15 +186,19 @@ impl<'o> SpanEncoder<'o> {
             // Whoever sampled did so before us: what is here is kept, unless the Agent's rates are obeyed.
             let decided = place.decision.map(|d| d.priority);
             metrics.number(Key::SamplingPriorityV1, wish.or(decided).unwrap_or(1.0));
-            let host = resource.host.as_deref().unwrap_or(&self.options.hostname);
             let stated = attributes.text(&[Key::DdHostname]);
-            let host = if resource.host.is_none() { stated.as_deref().unwrap_or(host) } else { host };
+            let host = match (&resource.host, &stated) {
+                (Some(host), _) => host.as_bytes(),
+                (None, Some(stated)) => stated,
+                (None, None) => self.options.hostname.as_bytes(),
+            };
             if !host.is_empty() {
-                meta.text(Key::DdHostname, host.as_bytes());
+                meta.text(Key::DdHostname, host);
             }
         }
         let stated = attributes.get(Key::SampleRate).and_then(|v| v.as_f64());
-        if let Some(rate) = stated.or_else(|| probability(text(span.trace_state)))
+        let sampled = || if span.trace_state.is_empty() { None } else { probability(text(span.trace_state)) };
+        if let Some(rate) = stated.or_else(sampled)
             && rate > 0.0
             && rate <= 1.0
         {
@@ -220,7 +222,7 @@ impl<'o> SpanEncoder<'o> {
         place: &Place,
     ) {
         let attributes = &Attributes { span: &own.values, resource: &resource.values };
-        let Maps { meta, metrics } = &mut self.maps;
+        let Maps { meta, metrics, .. } = &mut self.maps;
         if own.model {
             // They go to LLM Observability in their own form or not at all; nobody shall make others of these.
             meta.text(Key::DdLlmobsEnabled, b"false");
@@ -259,7 +261,7 @@ impl<'o> SpanEncoder<'o> {
             }
         }
         if let Some(code) = attributes.text(&[Key::RpcGrpcStatusCode]) {
-            meta.text(Key::RpcGrpcStatusCode, code.as_bytes());
+            meta.text(Key::RpcGrpcStatusCode, &code);
         }
         if let Some(event) = attributes.get(Key::AnalyticsEvent).and_then(|v| v.as_bool()) {
             metrics.number(Key::DdEventRate, f64::from(u8::from(event)));
@@ -267,45 +269,46 @@ impl<'o> SpanEncoder<'o> {
     }
 
     /// The three fields of an error: what the span says, else its status, its last exception, its HTTP status.
-    fn error<'a>(&mut self, span: &Span<'a>, attributes: &Attributes<'_, 'a>) {
-        let exception = last_exception(span);
+    fn error<'a>(&mut self, span: &Span<'a>, own: &Own<'a>, attributes: &Attributes<'_, 'a>) {
+        let exception = last_exception(&own.events);
         let thrown = |key: &[u8]| {
-            let value = exception.as_ref()?.attribute(key)?;
-            Some(as_text(&value)).filter(|text| !text.is_empty())
+            let value = exception?.attribute(key)?;
+            Some(bytes(&value)).filter(|text| !text.is_empty())
         };
         let meta = &mut self.maps.meta;
-        let described = (!span.status.message.is_empty()).then(|| text(span.status.message).into());
+        let described = (!span.status.message.is_empty()).then_some(Cow::Borrowed(span.status.message));
         let message = attributes
             .text(&[Key::ErrorMsg, Key::ErrorMessage])
             .or(described)
             .or_else(|| thrown(b"exception.message"))
             .or_else(|| {
                 let code = attributes.http_status()?;
-                Some(format!("{code} {}", semantics::reason(code)).trim_end().to_owned().into())
+                let text = format!("{code} {}", semantics::reason(code));
+                Some(Cow::Owned(text.trim_end().as_bytes().to_vec()))
             });
         if let Some(message) = message {
-            meta.text(Key::ErrorMsg, message.as_bytes());
-            meta.text(Key::ErrorMessage, message.as_bytes());
+            meta.text(Key::ErrorMsg, &message);
+            meta.text(Key::ErrorMessage, &message);
         }
         if let Some(kind) = attributes.text(&[Key::ErrorType]).or_else(|| thrown(b"exception.type")) {
-            meta.text(Key::ErrorType, kind.as_bytes());
+            meta.text(Key::ErrorType, &kind);
         }
         if let Some(stack) = attributes.text(&[Key::ErrorStack]).or_else(|| thrown(b"exception.stacktrace")) {
-            meta.text(Key::ErrorStack, stack.as_bytes());
+            meta.text(Key::ErrorStack, &stack);
         }
     }
 
     fn events_and_links(&mut self, span: &Span<'_>, own: &Own<'_>) {
         self.events.clear();
         let meta = &mut self.maps.meta;
-        if own.events {
+        if !own.events.is_empty() {
             if self.options.native_events {
-                events::native(&mut self.events, span, self.options.content);
+                events::native(&mut self.events, &own.events, self.options.content);
             } else {
-                events::events(&mut self.json, span, self.options.content);
+                events::events(&mut self.json, &own.events, self.options.content);
                 meta.text(Key::Events, self.json.as_bytes());
             }
-            if last_exception(span).is_some() {
+            if last_exception(&own.events).is_some() {
                 meta.text(Key::DdHasException, b"true");
             }
         }
