@@ -1,6 +1,6 @@
 //! Sends requests, a number of them in flight, and notes how long each acknowledgement took.
 
-use crate::payload::Template;
+use crate::payload::Sources;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request};
 use muxbridge_kit::grpc::{GrpcClient, GrpcOptions};
@@ -24,7 +24,8 @@ pub(crate) enum Protocol {
 pub(crate) struct Load {
     pub(crate) protocol: Protocol,
     pub(crate) to: SocketAddr,
-    pub(crate) template: Arc<Template>,
+    /// One for each source. A request in flight belongs to one of them, so that a source sends its points one after the other.
+    pub(crate) sources: Sources,
     pub(crate) metrics: bool,
     pub(crate) in_flight: usize,
     pub(crate) connections: usize,
@@ -105,9 +106,9 @@ impl Load {
         let next = Arc::new(AtomicU64::new(first));
         let began = Instant::now();
         let mut tasks = tokio::task::JoinSet::new();
-        for number in 0..self.in_flight {
-            let client = clients[number % clients.len()].clone();
-            let (next, template) = (next.clone(), self.template.clone());
+        for slot in 0..self.in_flight {
+            let client = clients[slot % clients.len()].clone();
+            let (next, sources) = (next.clone(), self.sources.clone());
             tasks.spawn(async move {
                 let mut took = Vec::new();
                 let mut refused = 0;
@@ -116,7 +117,7 @@ impl Load {
                     if number >= first + count {
                         return (took, refused);
                     }
-                    let body = template.request(number);
+                    let body = sources[slot % sources.len()].request(number);
                     let began = Instant::now();
                     while !client.send(body.clone()).await {
                         refused += 1;

@@ -114,7 +114,7 @@ async fn measure(arguments: &Arguments) -> Result<(), BoxError> {
     let wanted = |name: &str| arguments.scenarios.is_empty() || arguments.scenarios.iter().any(|s| s == name);
     let templates = Templates::new();
     let (spans, points) = (templates.get(Kind::ModelMuxer)?, templates.get(Kind::Metrics)?);
-    let prost = || [yardstick::prost_micros(spans, false), yardstick::prost_micros(points, true)];
+    let prost = || [yardstick::prost_micros(&spans[0], false), yardstick::prost_micros(&points[0], true)];
     let mut failed = false;
     let mut results = Results { prost: prost(), ..Results::default() };
     run::head(results.prost)?;

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use muxbridge_pdata::Writer;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Spans or points in a request.
 pub(crate) const ITEMS: usize = 512;
@@ -16,23 +17,35 @@ pub(crate) struct Template {
     parts: Vec<Part>,
 }
 
+/// The requests of one source each.
+pub(crate) type Sources = Arc<[Template]>;
+
 struct Part {
     body: Vec<u8>,
     /// Where the first eight bytes of each trace id stand.
     ids: Vec<usize>,
     /// Where values that grow from request to request stand: eight bytes, little-endian.
     values: Vec<usize>,
+    /// And where the times of points stand. They grow too: a cumulative point that is not later than the one before is no
+    /// point to a destination of deltas.
+    times: Vec<usize>,
     spans_a_trace: usize,
 }
 
 /// Marks a place in the body while it is written.
 const MARK: u64 = 0x6d75_7862_7269_6467;
+/// Marks a time.
+const TIME_MARK: u64 = 0x6d75_785f_7469_6d65;
+/// Between two requests of one series: ten seconds.
+const INTERVAL: u64 = 10_000_000_000;
 
 impl Part {
     fn new(body: Vec<u8>, spans_a_trace: usize) -> Self {
-        let mark = MARK.to_le_bytes();
-        let places: Vec<usize> =
-            (0..body.len().saturating_sub(7)).filter(|at| body[*at..*at + 8] == mark).collect();
+        let marked = |mark: u64| -> Vec<usize> {
+            let mark = mark.to_le_bytes();
+            (0..body.len().saturating_sub(7)).filter(|at| body[*at..*at + 8] == mark).collect()
+        };
+        let (places, times) = (marked(MARK), marked(TIME_MARK));
         // Trace ids are two marks one after the other, values one.
         let mut ids = Vec::new();
         let mut values = Vec::new();
@@ -46,12 +59,12 @@ impl Part {
                 at += 1;
             }
         }
-        Part { body, ids, values, spans_a_trace }
+        Part { body, ids, values, times, spans_a_trace }
     }
 }
 
 impl Template {
-    /// Request number `number`: its ids are its own, its values are larger than those of the one before.
+    /// Request number `number`: its ids are its own, its values and times are larger than those of the one before.
     pub(crate) fn request(&self, number: u64) -> Bytes {
         let parts = self.parts.len() as u64;
         let part = &self.parts[(number % parts) as usize];
@@ -64,6 +77,9 @@ impl Template {
         }
         for at in &part.values {
             body[*at..*at + 8].copy_from_slice(&(1000 + number * 7).to_le_bytes());
+        }
+        for at in &part.times {
+            body[*at..*at + 8].copy_from_slice(&(START + number * INTERVAL).to_le_bytes());
         }
         body.freeze()
     }
@@ -257,14 +273,14 @@ pub(crate) fn labels(w: &mut Writer, number: u32, point: u64) {
 
 fn number_point(w: &mut Writer, point: u64) {
     w.fixed64(2, START - 60_000_000_000);
-    w.fixed64(3, START);
+    w.fixed64(3, TIME_MARK);
     w.fixed64(6, MARK);
     labels(w, 7, point);
 }
 
 fn histogram_point(w: &mut Writer, point: u64) {
     w.fixed64(2, START - 60_000_000_000);
-    w.fixed64(3, START);
+    w.fixed64(3, TIME_MARK);
     w.fixed64(4, MARK);
     w.double(5, 123.5);
     // Everything in the last bucket: the count must be the sum of the buckets.

@@ -2,12 +2,11 @@
 
 use crate::endpoints;
 use crate::load::{Load, Protocol};
-use crate::payload::Template;
+use crate::payload::Sources;
 use crate::process::{Process, free_port, until};
 use crate::run::{Round, round};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -36,7 +35,7 @@ impl std::str::FromStr for Peer {
 
 impl Peer {
     /// One round with `requests` requests.
-    pub(crate) async fn round(&self, template: &Arc<Template>, requests: u64) -> io::Result<Round> {
+    pub(crate) async fn round(&self, sources: &Sources, requests: u64) -> io::Result<Round> {
         let (http, counts) = endpoints::http().await?;
         let otlp = free_port()?;
         let fill =
@@ -51,7 +50,7 @@ impl Peer {
         let load = Load {
             protocol: Protocol::Grpc,
             to: otlp,
-            template: template.clone(),
+            sources: sources.clone(),
             metrics: false,
             in_flight: 16,
             connections: 1,

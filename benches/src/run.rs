@@ -2,7 +2,7 @@
 
 use crate::limits::Results;
 use crate::load::{Load, Outcome, Protocol};
-use crate::payload::{ITEMS, Template};
+use crate::payload::{self, ITEMS, Sources};
 use crate::peer::Peer;
 use crate::process::{Process, counter, free_port, until};
 use crate::scenario::{Kind, Scenario};
@@ -43,20 +43,20 @@ pub(crate) struct Summary {
 }
 
 /// All payloads.
-pub(crate) struct Templates(Vec<(Kind, Arc<Template>)>);
+pub(crate) struct Templates(Vec<(Kind, Sources)>);
 
 impl Templates {
     pub(crate) fn new() -> Self {
         Templates(vec![
-            (Kind::ModelMuxer, Arc::new(crate::payload::traces(true))),
-            (Kind::Split, Arc::new(crate::payload::split_traces())),
-            (Kind::Foreign, Arc::new(crate::payload::traces(false))),
-            (Kind::Metrics, Arc::new(crate::payload::metrics())),
+            (Kind::ModelMuxer, Arc::new([payload::traces(true)])),
+            (Kind::Split, Arc::new([payload::split_traces()])),
+            (Kind::Foreign, Arc::new([payload::traces(false)])),
+            (Kind::Metrics, (0..16).map(payload::metrics_of).collect()),
         ])
     }
 
-    pub(crate) fn get(&self, kind: Kind) -> io::Result<&Arc<Template>> {
-        let found = self.0.iter().find(|(k, _)| *k == kind).map(|(_, template)| template);
+    pub(crate) fn get(&self, kind: Kind) -> io::Result<&Sources> {
+        let found = self.0.iter().find(|(k, _)| *k == kind).map(|(_, sources)| sources);
         found.ok_or_else(|| io::Error::other(format!("{kind:?} has no payload")))
     }
 }
@@ -85,10 +85,10 @@ pub(crate) async fn scenario(
     templates: &Templates,
     results: &mut Results,
 ) -> io::Result<()> {
-    let template = templates.get(scenario.load)?;
+    let sources = templates.get(scenario.load)?;
     let mut rounds = Vec::new();
     for _ in 0..arguments.rounds {
-        rounds.push(bridge(arguments, scenario, template).await?);
+        rounds.push(bridge(arguments, scenario, sources).await?);
     }
     results.add(scenario.name, &rounds, scenario.metrics())
 }
@@ -99,10 +99,10 @@ pub(crate) async fn proxy(
     templates: &Templates,
     results: &mut Results,
 ) -> io::Result<()> {
-    let template = templates.get(Kind::Foreign)?;
+    let sources = templates.get(Kind::Foreign)?;
     let mut rounds = Vec::new();
     for _ in 0..arguments.rounds {
-        rounds.push(proxy_round(template, arguments.requests).await?);
+        rounds.push(proxy_round(sources, arguments.requests).await?);
     }
     results.add("proxy", &rounds, false)
 }
@@ -114,10 +114,10 @@ pub(crate) async fn peer(
     templates: &Templates,
     results: &mut Results,
 ) -> io::Result<()> {
-    let template = templates.get(Kind::Foreign)?;
+    let sources = templates.get(Kind::Foreign)?;
     let mut rounds = Vec::new();
     for _ in 0..arguments.rounds {
-        rounds.push(peer.round(template, arguments.requests).await?);
+        rounds.push(peer.round(sources, arguments.requests).await?);
     }
     results.add(&peer.name, &rounds, false)
 }
@@ -215,14 +215,14 @@ impl Drop for Bridge {
     }
 }
 
-async fn bridge(arguments: &Arguments, scenario: &Scenario, template: &Arc<Template>) -> io::Result<Round> {
+async fn bridge(arguments: &Arguments, scenario: &Scenario, sources: &Sources) -> io::Result<Round> {
     let bridge = Bridge::start(&arguments.program, scenario).await?;
     bridge.process.listening(bridge.otlp).await?;
     bridge.process.listening(bridge.admin).await?;
     let load = Load {
         protocol: scenario.protocol,
         to: bridge.otlp,
-        template: template.clone(),
+        sources: sources.clone(),
         metrics: scenario.metrics(),
         in_flight: scenario.in_flight,
         connections: scenario.connections,
@@ -277,7 +277,7 @@ async fn settled(admin: SocketAddr, scenario: &Scenario, requests: u64) -> io::R
     }
 }
 
-async fn proxy_round(template: &Arc<Template>, requests: u64) -> io::Result<Round> {
+async fn proxy_round(sources: &Sources, requests: u64) -> io::Result<Round> {
     let (http, counts) = endpoints::http().await?;
     let listen = free_port()?;
     let program = std::env::current_exe()?;
@@ -286,7 +286,7 @@ async fn proxy_round(template: &Arc<Template>, requests: u64) -> io::Result<Roun
     let load = Load {
         protocol: Protocol::Grpc,
         to: listen,
-        template: template.clone(),
+        sources: sources.clone(),
         metrics: false,
         in_flight: 16,
         connections: 1,

@@ -40,11 +40,11 @@ async fn start(program: &Path, scenario: &Scenario, templates: &Templates) -> io
         }
         tokio::time::sleep(Duration::from_micros(200)).await;
     }
-    let template = templates.get(Kind::Foreign)?.clone();
+    let sources = templates.get(Kind::Foreign)?.clone();
     let load = Load {
         protocol: Protocol::Grpc,
         to: bridge.otlp,
-        template,
+        sources,
         metrics: false,
         in_flight: 1,
         connections: 1,

@@ -81,8 +81,8 @@ pub(crate) fn step(name: &str, to: SocketAddr) -> Result<Option<Step>, BoxError>
         "process-points" => process(Signal::Metrics, payload::metrics()),
         "page" => page(),
         "delta" => delta(InitialSeries(1))?,
-        "dogstatsd" => preview::<Statsd>(json!({ "dialect": "dogstatsd" }))?,
-        "prometheus" => preview::<Prometheus>(json!({}))?,
+        "dogstatsd" => preview::<Statsd>(json!({ "dialect": "dogstatsd" }), deltas()?)?,
+        "prometheus" => preview::<Prometheus>(json!({}), batches(Signal::Metrics, &payload::metrics())?)?,
         "export-otlp" => export::<Otlp>(json!({ "endpoint": http, "compression": "none" }))?,
         "export-datadog" => {
             export::<Datadog>(json!({ "trace_agent_url": http, "dogstatsd_url": "udp://127.0.0.1:9" }))?
@@ -229,7 +229,10 @@ fn converter(series: InitialSeries) -> Result<Convert, BoxError> {
     let mut convert = move |number: u64| {
         let template = at(&templates, number);
         let batch = batch(Signal::Metrics, &template.request(number / templates.len() as u64))?;
-        Ok(state.convert(&batch, 1 + number, &mut DeltaStats::default()))
+        let mut stats = DeltaStats::default();
+        let converted = state.convert(&batch, 1 + number, &mut stats);
+        // To drop is less work than to convert.
+        if stats == DeltaStats::default() { Ok(converted) } else { Err(format!("{stats:?}").into()) }
     };
     // The first values are where the series begin.
     for number in 0..series.0 {
@@ -242,9 +245,14 @@ fn config<K: ExporterKind>(config: Value) -> Result<K::Config, BoxError> {
     Ok(serde_json::from_value(config)?)
 }
 
-fn preview<K: ExporterKind>(written: Value) -> Result<Step, BoxError> {
+/// What a destination of deltas is given.
+fn deltas() -> Result<Vec<Batch>, BoxError> {
+    let mut convert = converter(InitialSeries(1))?;
+    (1..=BODIES).map(|number| convert(number)?.ok_or_else(|| "no point is left".into())).collect()
+}
+
+fn preview<K: ExporterKind>(written: Value, batches: Vec<Batch>) -> Result<Step, BoxError> {
     let config = config::<K>(written)?;
-    let batches = batches(Signal::Metrics, &payload::metrics())?;
     Ok(Box::new(move |number| {
         black_box(K::preview(&config, std::slice::from_ref(at(&batches, number))).ok_or("no preview")?);
         Ok(())
