@@ -40,6 +40,16 @@ impl Batch {
         Batch { signal, otlp, items, origin }
     }
 
+    /// As [`Batch::from_valid`], for who knows how many items there are.
+    pub fn from_counted(signal: Signal, otlp: Bytes, items: usize, origin: Arc<Origin>) -> Self {
+        debug_assert_eq!(
+            validate(signal, &otlp, Limits { items: usize::MAX }),
+            Ok(items),
+            "a writer made an invalid request, or counted wrong"
+        );
+        Batch { signal, otlp, items, origin }
+    }
+
     /// Spans, data points or log records.
     pub fn signal(&self) -> Signal {
         self.signal

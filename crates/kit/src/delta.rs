@@ -4,16 +4,18 @@
 //! Sums that also fall, gauges, summaries and what is a delta already pass untouched. The rules for first values, resets
 //! and points out of order are those of Datadog's translator, applied to histograms too; `delta/tests.rs` pins them.
 
+mod known;
 mod rewrite;
+mod scan;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod value;
 
+use known::{Known, Previous, Series};
 use muxbridge_core::{Batch, Signal};
 use muxbridge_pdata::view::{MetricData, Temporality};
 pub use snapshot::Frozen;
-use std::collections::HashMap;
 use std::sync::Arc;
 use value::Value;
 
@@ -59,9 +61,6 @@ pub const MAX_SERIES: usize = 500_000;
 /// How long a series without points is remembered, in milliseconds.
 const TTL: u64 = 3_600_000;
 
-/// By series. What is in it is never changed in place, so that a copy of the map costs little.
-type Series = HashMap<Arc<[u8]>, Arc<Previous>>;
-
 /// The previous point of every series.
 ///
 /// What it does depends on nothing but the points and the times it is given: the same batches in the same order make the
@@ -70,19 +69,12 @@ type Series = HashMap<Arc<[u8]>, Arc<Previous>>;
 pub struct DeltaState {
     initial: InitialValue,
     started: u64,
-    series: Series,
+    series: Known,
     swept: Option<u64>,
     /// What the current conversion changes, if somebody wants to know.
     noting: Option<Undo>,
-}
-
-#[derive(Debug)]
-struct Previous {
-    start: u64,
-    time: u64,
-    value: Value,
-    /// When it was accepted.
-    seen: u64,
+    /// Layouts of histograms that series share.
+    layouts: Vec<Arc<[f64]>>,
 }
 
 /// What a conversion changed: with it the state as it was before can be stored while what was converted is still under
@@ -91,13 +83,40 @@ struct Previous {
 pub struct Undo {
     started: u64,
     swept: Option<u64>,
-    series: Vec<(Vec<u8>, Option<Arc<Previous>>)>,
+    /// By place, what was there before.
+    changed: Vec<(u32, Before)>,
+}
+
+#[derive(Debug)]
+enum Before {
+    /// Nothing.
+    Absent,
+    /// The same series.
+    Point(Previous),
+    /// A series that has been forgotten.
+    Forgotten(Series),
+}
+
+/// Whose point it is, and when.
+struct Place<'a> {
+    prefix: &'a Arc<[u8]>,
+    attributes: &'a [u8],
+    start: u64,
+    time: u64,
+    accepted: u64,
 }
 
 impl DeltaState {
     /// Remembers nothing yet. `started` is when this process began, in nanoseconds since 1970.
     pub fn new(initial: InitialValue, started: u64) -> Self {
-        DeltaState { initial, started, series: HashMap::new(), swept: None, noting: None }
+        DeltaState {
+            initial,
+            started,
+            series: Known::default(),
+            swept: None,
+            noting: None,
+            layouts: Vec::new(),
+        }
     }
 
     /// As [`DeltaState::convert`], and says what it changed.
@@ -107,10 +126,10 @@ impl DeltaState {
         accepted: u64,
         stats: &mut DeltaStats,
     ) -> (Option<Batch>, Undo) {
-        let nothing = Undo { started: self.started, swept: self.swept, series: Vec::new() };
+        let nothing = Undo { started: self.started, swept: self.swept, changed: Vec::new() };
         self.noting = Some(nothing);
         let converted = self.convert(batch, accepted, stats);
-        let empty = Undo { started: self.started, swept: self.swept, series: Vec::new() };
+        let empty = Undo { started: self.started, swept: self.swept, changed: Vec::new() };
         (converted, self.noting.take().unwrap_or(empty))
     }
 
@@ -124,51 +143,50 @@ impl DeltaState {
             return Some(batch.clone());
         }
         self.sweep(accepted);
-        let otlp = rewrite::request(self, batch, accepted, stats);
-        let converted = Batch::from_valid(Signal::Metrics, otlp, batch.origin().clone());
-        (converted.items() > 0).then_some(converted)
+        let (otlp, items) = rewrite::request(self, batch, accepted, stats);
+        let converted = Batch::from_counted(Signal::Metrics, otlp, items, batch.origin().clone());
+        (items > 0).then_some(converted)
     }
 
-    /// What to report for a point, and since when; `None` if it is a baseline or out of order.
-    fn step(
-        &mut self,
-        key: Vec<u8>,
-        (start, time): (u64, u64),
-        value: Value,
-        accepted: u64,
-        stats: &mut DeltaStats,
-    ) -> Option<(u64, Value)> {
+    /// Makes the value of a point what to report for it, and says since when; `None` if it is a baseline or out of order.
+    fn step(&mut self, place: &Place<'_>, value: &mut Value, stats: &mut DeltaStats) -> Option<u64> {
+        let Place { start, time, accepted: seen, .. } = *place;
         let is_new = start > self.started && start != time;
-        if let Some(previous) = self.series.get_mut(&key[..]) {
+        let keeps = self.keeps(is_new);
+        let found = self.series.find(place.prefix, place.attributes);
+        if let Some((slot, series)) = found.and_then(|slot| Some((slot, self.series.get_mut(slot)?))) {
+            let previous = &mut series.previous;
             if previous.time >= time {
                 stats.out_of_order += 1;
                 return None;
             }
-            let same = start == 0 || (start != time && start == previous.start);
-            let difference = if same { value.minus(&previous.value) } else { None };
-            let since = previous.time;
-            let next = Arc::new(Previous { start, time, value: value.clone(), seen: accepted });
-            let before = std::mem::replace(previous, next);
             if let Some(undo) = &mut self.noting {
-                undo.series.push((key, Some(before)));
+                undo.changed.push((slot, Before::Point(previous.clone())));
             }
-            return match difference {
-                Some(difference) => Some((since, difference)),
-                // Counted from zero again: all of it came after the previous point, if the new start is known.
-                None if self.keeps(is_new) => Some((since, value)),
-                None => None,
-            };
+            let same = start == 0 || (start != time && start == previous.start);
+            let since = previous.time;
+            (previous.start, previous.time, previous.seen) = (start, time, seen);
+            // The series takes the value, and what it had becomes the difference: nothing is allocated.
+            std::mem::swap(&mut previous.value, value);
+            if same && value.subtract_from(&previous.value) {
+                return Some(since);
+            }
+            // Counted from zero again: all of it came after the previous point, if the new start is known.
+            return keeps.then(|| {
+                value.clone_from(&previous.value);
+                since
+            });
         }
         if self.series.len() >= MAX_SERIES {
             stats.too_many_series += 1;
             return None;
         }
-        let kept = self.keeps(is_new).then(|| (start, value.clone()));
-        self.series.insert(Arc::from(&key[..]), Arc::new(Previous { start, time, value, seen: accepted }));
+        let previous = Previous { start, time, seen, value: value.clone() };
+        let slot = self.series.insert(place.prefix, place.attributes, previous);
         if let Some(undo) = &mut self.noting {
-            undo.series.push((key, None));
+            undo.changed.push((slot, Before::Absent));
         }
-        kept
+        keeps.then_some(start)
     }
 
     fn keeps(&self, is_new: bool) -> bool {
@@ -184,13 +202,32 @@ impl DeltaState {
             return;
         }
         self.swept = Some(now);
-        for (key, previous) in self.series.extract_if(|_, p| now.saturating_sub(p.seen) >= TTL) {
-            // Should it come back after all, its values were reported before: none of its age is new any more.
-            self.started = self.started.max(previous.start);
-            if let Some(undo) = &mut self.noting {
-                undo.series.push((key.to_vec(), Some(previous)));
-            }
+        let DeltaState { series, started, noting, .. } = self;
+        series.forget(
+            |series| now.saturating_sub(series.previous.seen) >= TTL,
+            |slot, series| {
+                // Should it come back after all, its values were reported before: none of its age is new any more.
+                *started = (*started).max(series.previous.start);
+                if let Some(undo) = noting {
+                    undo.changed.push((slot, Before::Forgotten(series)));
+                }
+            },
+        );
+    }
+
+    /// These bounds, shared with other series that have them.
+    fn layout(&mut self, bounds: &[f64]) -> Arc<[f64]> {
+        /// More than programs have. Layouts beyond it are shared within a while.
+        const MOST: usize = 16;
+        if let Some(known) = self.layouts.iter().find(|known| ***known == *bounds) {
+            return Arc::clone(known);
         }
+        if self.layouts.len() == MOST {
+            self.layouts.clear();
+        }
+        let new: Arc<[f64]> = Arc::from(bounds);
+        self.layouts.push(Arc::clone(&new));
+        new
     }
 }
 

@@ -177,6 +177,25 @@ impl Writer {
         self.packed(number, values, |buf, v| buf.extend_from_slice(&v.to_le_bytes()));
     }
 
+    /// As [`Writer::packed_fixed64`], for numbers that lie in memory, whose length is known before.
+    pub fn fixed64_list(&mut self, number: u32, values: &[u64]) {
+        if values.is_empty() {
+            return;
+        }
+        self.header(number, values.len() * 8);
+        let start = self.buf.len();
+        self.buf.resize(start + values.len() * 8, 0);
+        for (bytes, value) in self.buf[start..].as_chunks_mut::<8>().0.iter_mut().zip(values) {
+            *bytes = value.to_le_bytes();
+        }
+    }
+
+    /// How many bytes [`Writer::fixed64_list`] writes for this many numbers in a field below 16.
+    pub fn fixed64_list_len(values: usize) -> usize {
+        let mut prefix = [0u8; 10];
+        if values == 0 { 0 } else { 1 + varint_into(&mut prefix, values as u64 * 8) + values * 8 }
+    }
+
     /// A packed list of `double`; nothing if it is empty.
     pub fn packed_double(&mut self, number: u32, values: impl IntoIterator<Item = f64>) {
         self.packed(number, values, |buf, v| buf.extend_from_slice(&v.to_le_bytes()));

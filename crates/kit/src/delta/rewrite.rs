@@ -1,15 +1,15 @@
 //! Writes a request with deltas in place of cumulative points; everything else is copied through.
 
-use super::value::{Side, Value};
-use super::{DeltaState, DeltaStats, is_cumulative};
+use super::scan::{Fixed, Scan};
+use super::value::{Exponential, Histogram, Side, Value};
+use super::{DeltaState, DeltaStats, Place, is_cumulative};
 use bytes::Bytes;
 use muxbridge_core::Batch;
 use muxbridge_pdata::Writer;
 use muxbridge_pdata::schema::field;
-use muxbridge_pdata::view::{
-    ExponentialPoint, HistogramPoint, KeyValue, Metric, MetricData, NumberPoint, Temporality,
-};
-use muxbridge_pdata::wire::Fields;
+use muxbridge_pdata::view::{ExponentialPoint, Metric, MetricData, Number, Temporality};
+use muxbridge_pdata::wire::{self, Fields};
+use std::sync::Arc;
 
 struct Rewrite<'s> {
     state: &'s mut DeltaState,
@@ -17,16 +17,30 @@ struct Rewrite<'s> {
     accepted: u64,
     /// Resource, scope, name and kind of the current metric: the first part of the key of its series.
     prefix: Vec<u8>,
+    scan: Scan,
+    bounds: Vec<f64>,
+    /// A histogram whose room can be used again.
+    spare: Option<Box<Histogram>>,
+    /// Points that were written.
+    items: usize,
 }
 
-pub(super) fn request(state: &mut DeltaState, batch: &Batch, accepted: u64, stats: &mut DeltaStats) -> Bytes {
+/// The request, and how many points it holds.
+pub(super) fn request(
+    state: &mut DeltaState,
+    batch: &Batch,
+    accepted: u64,
+    stats: &mut DeltaStats,
+) -> (Bytes, usize) {
     let mut out = Writer::with_capacity(batch.otlp().len());
-    let mut rewrite = Rewrite { state, stats, accepted, prefix: Vec::new() };
+    let (prefix, scan, bounds) = (Vec::new(), Scan::default(), Vec::new());
+    let mut rewrite = Rewrite { state, stats, accepted, prefix, scan, bounds, spare: None, items: 0 };
     for resource in batch.resources() {
-        out.message(field::REQUEST_RESOURCE, |w| {
+        // Deltas are as long as totals or a little shorter, so that lengths are known before.
+        out.message_of(field::REQUEST_RESOURCE, resource.raw().len(), |w| {
             copy_but(w, resource.raw(), field::resource_items::SCOPES);
             for scope in resource.scopes() {
-                w.message(field::resource_items::SCOPES, |w| {
+                w.message_of(field::resource_items::SCOPES, scope.raw().len(), |w| {
                     copy_but(w, scope.raw(), field::scope_items::ITEMS);
                     for metric in scope.metrics() {
                         rewrite.prefix.clear();
@@ -40,7 +54,7 @@ pub(super) fn request(state: &mut DeltaState, batch: &Batch, accepted: u64, stat
             }
         });
     }
-    out.into_bytes()
+    (out.into_bytes(), rewrite.items)
 }
 
 /// Copies all fields but those of one number.
@@ -53,12 +67,12 @@ fn copy_but(w: &mut Writer, message: &[u8], number: u32) {
 impl Rewrite<'_> {
     fn metric(&mut self, w: &mut Writer, metric: &Metric<'_>) {
         let Some(data) = metric.data.filter(is_cumulative) else {
+            self.items += metric.point_count();
             w.bytes(field::scope_items::ITEMS, metric.raw());
             return;
         };
-        let before = w.len();
-        let mut kept = 0;
-        w.message(field::scope_items::ITEMS, |w| {
+        let before = (w.len(), self.items);
+        w.message_of(field::scope_items::ITEMS, metric.raw().len(), |w| {
             let number = match data {
                 MetricData::Sum { .. } => field::metric::SUM,
                 MetricData::Histogram { .. } => field::metric::HISTOGRAM,
@@ -66,14 +80,17 @@ impl Rewrite<'_> {
             };
             copy_but(w, metric.raw(), number);
             self.prefix.push(number as u8);
-            w.message(number, |w| {
+            let prefix = self.state.series.prefix(&self.prefix);
+            w.message_of(number, metric.raw().len(), |w| {
                 match data {
-                    MetricData::Sum { points, .. } => points.for_each(|p| kept += self.number(w, &p)),
+                    MetricData::Sum { points, .. } => {
+                        points.raw().for_each(|p| self.number(w, &prefix, p));
+                    }
                     MetricData::Histogram { points, .. } => {
-                        points.for_each(|p| kept += self.histogram(w, &p))
+                        points.raw().for_each(|p| self.histogram(w, &prefix, p));
                     }
                     MetricData::ExponentialHistogram { points, .. } => {
-                        points.for_each(|p| kept += self.exponential(w, &p));
+                        points.for_each(|p| self.exponential(w, &prefix, &p));
                     }
                     MetricData::Gauge { .. } | MetricData::Summary { .. } => {}
                 }
@@ -84,120 +101,120 @@ impl Rewrite<'_> {
             });
         });
         // A metric without points says nothing.
-        if kept == 0 {
-            w.truncate(before);
+        if self.items == before.1 {
+            w.truncate(before.0);
         }
     }
 
-    fn key<'a>(&self, attributes: impl Iterator<Item = KeyValue<'a>>) -> Vec<u8> {
-        let mut sorted: Vec<&[u8]> = attributes.map(|kv| kv.raw()).collect();
-        sorted.sort_unstable();
-        let mut key = self.prefix.clone();
-        for attribute in sorted {
-            key.extend_from_slice(&(attribute.len() as u64).to_le_bytes());
-            key.extend_from_slice(attribute);
-        }
-        key
-    }
-
-    /// Runs one point through the state; 1 if something is written.
-    fn point(
-        &mut self,
-        key: Vec<u8>,
-        times: (u64, u64),
-        value: Option<Value>,
-        write: impl FnOnce(u64, &Value),
-    ) -> usize {
-        let Some(value) = value else {
+    /// As [`DeltaState::step`], for the point that was just scanned.
+    fn step(&mut self, prefix: &Arc<[u8]>, raw: &[u8], value: Option<&mut Value>) -> Option<u64> {
+        let Some(value) = value.filter(|_| !self.scan.no_recorded_value) else {
             self.stats.not_a_number += 1;
-            return 0;
+            return None;
         };
-        match self.state.step(key, times, value, self.accepted, self.stats) {
-            Some((since, difference)) => {
-                write(since, &difference);
-                1
-            }
-            None => 0,
+        let attributes = self.scan.attributes(raw);
+        let Scan { start, time, .. } = self.scan;
+        let place = Place { prefix, attributes, start, time, accepted: self.accepted };
+        let since = self.state.step(&place, value, self.stats)?;
+        self.items += 1;
+        Some(since)
+    }
+
+    fn number(&mut self, w: &mut Writer, prefix: &Arc<[u8]>, raw: &[u8]) {
+        use field::number_point as f;
+        const POINT: Fixed = Fixed::new(f::ATTRIBUTES, f::FLAGS, &[f::AS_INT, f::AS_DOUBLE]);
+        let mut number = None;
+        self.scan.walk(raw, &POINT, |field, found| match field {
+            f::AS_DOUBLE => number = Some(Number::Double(f64::from_bits(found.as_u64()))),
+            f::AS_INT => number = Some(Number::Int(found.as_u64() as i64)),
+            _ => {}
+        });
+        let mut value = number.and_then(Value::number);
+        let Some(since) = self.step(prefix, raw, value.as_mut()) else { return };
+        self.scan.copy(w, raw, since, 9);
+        match value {
+            Some(Value::Int(i)) => w.fixed64(f::AS_INT, i as u64),
+            Some(Value::Double(d)) => w.double(f::AS_DOUBLE, d),
+            _ => {}
         }
     }
 
-    fn number(&mut self, w: &mut Writer, p: &NumberPoint<'_>) -> usize {
-        use field::number_point as f;
-        let value = p.value.filter(|_| !p.no_recorded_value).and_then(Value::number);
-        let key = self.key(p.attributes());
-        self.point(key, (p.start, p.time), value, |since, difference| {
-            w.message(field::metric::DATA_POINTS, |w| {
-                w.fixed64_nonzero(field::point::START_TIME, since);
-                for x in Fields::new(p.raw()) {
-                    if ![field::point::START_TIME, f::AS_INT, f::AS_DOUBLE].contains(&x.number) {
-                        w.raw(x.raw);
-                    }
-                }
-                match difference {
-                    Value::Int(i) => w.fixed64(f::AS_INT, *i as u64),
-                    Value::Double(d) => w.double(f::AS_DOUBLE, *d),
-                    _ => {}
-                }
-            });
-        })
-    }
-
-    fn histogram(&mut self, w: &mut Writer, p: &HistogramPoint<'_>) -> usize {
+    fn histogram(&mut self, w: &mut Writer, prefix: &Arc<[u8]>, raw: &[u8]) {
         use field::histogram_point as f;
-        let value = if p.no_recorded_value { None } else { Value::histogram(p) };
-        let key = self.key(p.attributes());
-        self.point(key, (p.start, p.time), value, |since, difference| {
-            let Value::Histogram { count, sum, buckets, .. } = difference else { return };
-            let changed = [
-                field::point::START_TIME,
-                field::point::COUNT,
-                field::point::SUM,
-                f::BUCKET_COUNTS,
-                f::MIN,
-                f::MAX,
-            ];
-            w.message(field::metric::DATA_POINTS, |w| {
-                w.fixed64_nonzero(field::point::START_TIME, since);
-                Fields::new(p.raw()).filter(|x| !changed.contains(&x.number)).for_each(|x| w.raw(x.raw));
-                w.fixed64(field::point::COUNT, *count);
-                if let Some(sum) = sum {
-                    w.double(field::point::SUM, *sum);
-                }
-                w.packed_fixed64(f::BUCKET_COUNTS, buckets.iter().copied());
-            });
-        })
+        use field::point::{COUNT, SUM};
+        const POINT: Fixed =
+            Fixed::new(f::ATTRIBUTES, f::FLAGS, &[COUNT, SUM, f::BUCKET_COUNTS, f::MIN, f::MAX]);
+        let mut histogram = self.spare.take().unwrap_or_default();
+        (histogram.count, histogram.sum) = (0, None);
+        histogram.buckets.clear();
+        let bounds = &mut self.bounds;
+        bounds.clear();
+        self.scan.walk(raw, &POINT, |field, found| match field {
+            COUNT => histogram.count = found.as_u64(),
+            SUM => histogram.sum = Some(f64::from_bits(found.as_u64())),
+            f::BUCKET_COUNTS => extend(&mut histogram.buckets, found, |n| n),
+            f::EXPLICIT_BOUNDS => extend(bounds, found, f64::from_bits),
+            _ => {}
+        });
+        let finite = histogram.sum.is_none_or(f64::is_finite);
+        if *histogram.bounds != **bounds {
+            histogram.bounds = self.state.layout(bounds);
+        }
+        let mut value = Value::Histogram(histogram);
+        let since = self.step(prefix, raw, finite.then_some(&mut value));
+        let Value::Histogram(difference) = value else { return };
+        if let Some(since) = since {
+            self.write(w, raw, since, &difference);
+        }
+        self.spare = Some(difference);
     }
 
-    fn exponential(&mut self, w: &mut Writer, p: &ExponentialPoint<'_>) -> usize {
+    fn write(&self, w: &mut Writer, raw: &[u8], since: u64, difference: &Histogram) {
+        use field::point::{COUNT, SUM};
+        let Histogram { count, sum, buckets, .. } = difference;
+        let sums = if sum.is_some() { 9 } else { 0 };
+        self.scan.copy(w, raw, since, 9 + sums + Writer::fixed64_list_len(buckets.len()));
+        w.fixed64(COUNT, *count);
+        if let Some(sum) = sum {
+            w.double(SUM, *sum);
+        }
+        w.fixed64_list(field::histogram_point::BUCKET_COUNTS, buckets);
+    }
+
+    fn exponential(&mut self, w: &mut Writer, prefix: &Arc<[u8]>, p: &ExponentialPoint<'_>) {
         use field::exponential_point as f;
-        let value = if p.no_recorded_value { None } else { Value::exponential(p) };
-        let key = self.key(p.attributes());
-        self.point(key, (p.start, p.time), value, |since, difference| {
-            let Value::Exponential { count, sum, zero, scale, sides, .. } = difference else { return };
-            let changed = [
-                field::point::START_TIME,
-                field::point::COUNT,
-                field::point::SUM,
-                f::SCALE,
-                f::ZERO_COUNT,
-                f::POSITIVE,
-                f::NEGATIVE,
-                f::MIN,
-                f::MAX,
-            ];
-            w.message(field::metric::DATA_POINTS, |w| {
-                w.fixed64_nonzero(field::point::START_TIME, since);
-                Fields::new(p.raw()).filter(|x| !changed.contains(&x.number)).for_each(|x| w.raw(x.raw));
-                w.fixed64(field::point::COUNT, *count);
-                if let Some(sum) = sum {
-                    w.double(field::point::SUM, *sum);
-                }
-                w.sint(f::SCALE, i64::from(*scale));
-                w.fixed64_nonzero(f::ZERO_COUNT, *zero);
-                side(w, f::POSITIVE, &sides[0]);
-                side(w, f::NEGATIVE, &sides[1]);
-            });
-        })
+        use field::point::{COUNT, SUM};
+        const POINT: Fixed = Fixed::new(
+            f::ATTRIBUTES,
+            f::FLAGS,
+            &[COUNT, SUM, f::SCALE, f::ZERO_COUNT, f::POSITIVE, f::NEGATIVE, f::MIN, f::MAX],
+        );
+        self.scan.walk(p.raw(), &POINT, |_, _| {});
+        let mut value = Value::exponential(p);
+        let Some(since) = self.step(prefix, p.raw(), value.as_mut()) else { return };
+        let Some(Value::Exponential(difference)) = value else { return };
+        let Exponential { count, sum, zero, scale, sides, .. } = *difference;
+        w.message(field::metric::DATA_POINTS, |w| {
+            self.scan.copy_body(w, p.raw(), since);
+            w.fixed64(COUNT, count);
+            if let Some(sum) = sum {
+                w.double(SUM, sum);
+            }
+            w.sint(f::SCALE, i64::from(scale));
+            w.fixed64_nonzero(f::ZERO_COUNT, zero);
+            side(w, f::POSITIVE, &sides[0]);
+            side(w, f::NEGATIVE, &sides[1]);
+        });
+    }
+}
+
+/// Adds the numbers of a list, packed or not.
+fn extend<T>(list: &mut Vec<T>, found: wire::Value<'_>, read: impl Fn(u64) -> T) {
+    match found {
+        wire::Value::Bytes(packed) => {
+            list.extend(packed.as_chunks::<8>().0.iter().map(|bytes| read(u64::from_le_bytes(*bytes))));
+        }
+        single => list.push(read(single.as_u64())),
     }
 }
 

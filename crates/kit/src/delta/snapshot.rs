@@ -4,9 +4,11 @@
 //! little-endian. A series: key (length 4, bytes), start (8), time (8), seen (8), kind (1), then as in [`Value`]: lists with a
 //! length of 4, what may be missing after a byte 0 or 1.
 
-use super::value::{Side, Value};
-use super::{DeltaState, MAX_SERIES, Previous, Series, Undo};
-use std::sync::Arc;
+use super::known::{Known, sorted};
+use super::value::{Exponential, Histogram, Side, Value};
+use super::{Before, DeltaState, MAX_SERIES, Previous, Series, Undo};
+use muxbridge_pdata::Writer;
+use muxbridge_pdata::schema::field;
 
 const MAGIC: &[u8; 8] = b"MUXDELT\n";
 const VERSION: u32 = 2;
@@ -16,7 +18,7 @@ const VERSION: u32 = 2;
 pub struct Frozen {
     started: u64,
     swept: Option<u64>,
-    series: Series,
+    series: Vec<Option<Series>>,
 }
 
 impl Frozen {
@@ -26,9 +28,9 @@ impl Frozen {
         w.u32(VERSION);
         w.u64(self.started);
         w.u64(self.swept.unwrap_or_default());
-        w.u64(self.series.len() as u64);
-        for (key, previous) in &self.series {
-            w.bytes(key);
+        w.u64(self.series.iter().flatten().count() as u64);
+        for Series { prefix, attributes, previous, .. } in self.series.iter().flatten() {
+            w.key(prefix, attributes);
             w.u64(previous.start);
             w.u64(previous.time);
             w.u64(previous.seen);
@@ -44,16 +46,19 @@ impl DeltaState {
     /// The state as it was before these conversions, which are the latest ones, the newest of them first. What is under way
     /// is not done: should the process die, it is converted again.
     pub fn before<'u>(&self, undone: impl Iterator<Item = &'u Undo>) -> Frozen {
-        let mut frozen = Frozen { started: self.started, swept: self.swept, series: self.series.clone() };
+        let mut frozen =
+            Frozen { started: self.started, swept: self.swept, series: self.series.slots().to_vec() };
         for undo in undone {
             (frozen.started, frozen.swept) = (undo.started, undo.swept);
-            for (key, before) in undo.series.iter().rev() {
+            for (slot, before) in undo.changed.iter().rev() {
+                let Some(place) = frozen.series.get_mut(*slot as usize) else { continue };
                 match before {
-                    Some(previous) => {
-                        frozen.series.insert(Arc::from(&key[..]), Arc::clone(previous));
-                    }
-                    None => {
-                        frozen.series.remove(&key[..]);
+                    Before::Absent => *place = None,
+                    Before::Forgotten(series) => *place = Some(series.clone()),
+                    Before::Point(previous) => {
+                        if let Some(series) = place {
+                            series.previous = previous.clone();
+                        }
                     }
                 }
             }
@@ -67,7 +72,7 @@ impl DeltaState {
     #[must_use]
     pub fn restore(&mut self, snapshot: &[u8]) -> bool {
         match read(snapshot) {
-            Some(Frozen { started, swept, series }) => {
+            Some((started, swept, series)) => {
                 (self.started, self.swept, self.series) = (started, swept, series);
                 true
             }
@@ -76,7 +81,7 @@ impl DeltaState {
     }
 }
 
-fn read(snapshot: &[u8]) -> Option<Frozen> {
+fn read(snapshot: &[u8]) -> Option<(u64, Option<u64>, Known)> {
     let (body, crc) = snapshot.split_last_chunk::<4>()?;
     if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
         return None;
@@ -86,14 +91,19 @@ fn read(snapshot: &[u8]) -> Option<Frozen> {
         return None;
     }
     let (started, swept, count) = (r.u64()?, r.u64()?, r.u64()?);
-    let mut series = Series::new();
+    let mut series = Known::default();
     for _ in 0..count {
-        let key = Arc::from(r.bytes()?);
+        let (prefix, attributes) = In(r.bytes()?).identity()?;
         let (start, time, seen) = (r.u64()?, r.u64()?, r.u64()?);
-        series.insert(key, Arc::new(Previous { start, time, seen, value: r.value()? }));
+        let previous = Previous { start, time, seen, value: r.value()? };
+        let prefix = series.prefix(prefix);
+        if series.find(&prefix, &attributes).is_some() {
+            return None;
+        }
+        series.insert(&prefix, &attributes, previous);
     }
     let swept = (swept > 0).then_some(swept);
-    (r.0.is_empty() && series.len() <= MAX_SERIES).then_some(Frozen { started, swept, series })
+    (r.0.is_empty() && series.len() <= MAX_SERIES).then_some((started, swept, series))
 }
 
 struct Out(Vec<u8>);
@@ -116,9 +126,15 @@ impl Out {
         self.u32(u32::try_from(n).unwrap_or(u32::MAX));
     }
 
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.length(bytes.len());
-        self.0.extend_from_slice(bytes);
+    /// The key of a series: its prefix, then the attributes sorted, each after its length.
+    fn key(&mut self, prefix: &[u8], attributes: &[u8]) {
+        let attributes = sorted(attributes);
+        self.length(prefix.len() + attributes.iter().map(|a| 8 + a.len()).sum::<usize>());
+        self.0.extend_from_slice(prefix);
+        for attribute in attributes {
+            self.u64(attribute.len() as u64);
+            self.0.extend_from_slice(attribute);
+        }
     }
 
     fn list(&mut self, list: &[u64]) {
@@ -143,7 +159,8 @@ impl Out {
                 self.0.push(2);
                 self.f64(*n);
             }
-            Value::Histogram { count, sum, bounds, buckets } => {
+            Value::Histogram(histogram) => {
+                let Histogram { count, sum, bounds, buckets } = &**histogram;
                 self.0.push(3);
                 self.u64(*count);
                 self.sum(*sum);
@@ -151,7 +168,8 @@ impl Out {
                 bounds.iter().for_each(|n| self.f64(*n));
                 self.list(buckets);
             }
-            Value::Exponential { count, sum, zero, threshold, scale, sides } => {
+            Value::Exponential(histogram) => {
+                let Exponential { count, sum, zero, threshold, scale, sides } = &**histogram;
                 self.0.push(4);
                 self.u64(*count);
                 self.sum(*sum);
@@ -197,6 +215,32 @@ impl<'a> In<'a> {
         self.take(length)
     }
 
+    /// A key that [`Out::key`] wrote: the prefix, and the attributes as fields of a point.
+    fn identity(&mut self) -> Option<(&'a [u8], Vec<u8>)> {
+        let whole = self.0;
+        for _ in 0..3 {
+            self.part()?;
+        }
+        let number = match u32::from(self.u8()?) {
+            field::metric::SUM => field::number_point::ATTRIBUTES,
+            field::metric::HISTOGRAM => field::histogram_point::ATTRIBUTES,
+            field::metric::EXPONENTIAL_HISTOGRAM => field::exponential_point::ATTRIBUTES,
+            _ => return None,
+        };
+        let prefix = &whole[..whole.len() - self.0.len()];
+        let mut w = Writer::new();
+        while !self.0.is_empty() {
+            w.bytes(number, self.part()?);
+        }
+        Some((prefix, w.into_vec()))
+    }
+
+    /// Bytes after their length.
+    fn part(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.u64()?).ok()?;
+        self.take(length)
+    }
+
     /// The bytes are there before anything is reserved for them.
     fn list(&mut self) -> Option<Vec<u64>> {
         let length = usize::try_from(self.u32()?).ok()?.checked_mul(8)?;
@@ -220,20 +264,20 @@ impl<'a> In<'a> {
         Some(match self.u8()? {
             1 => Value::Int(self.u64()? as i64),
             2 => Value::Double(self.f64()?),
-            3 => Value::Histogram {
+            3 => Value::Histogram(Box::new(Histogram {
                 count: self.u64()?,
                 sum: self.sum()?,
                 bounds: self.list()?.into_iter().map(f64::from_bits).collect(),
                 buckets: self.list()?,
-            },
-            4 => Value::Exponential {
+            })),
+            4 => Value::Exponential(Box::new(Exponential {
                 count: self.u64()?,
                 sum: self.sum()?,
                 zero: self.u64()?,
                 threshold: self.f64()?,
                 scale: self.u32()? as i32,
                 sides: [self.side()?, self.side()?],
-            },
+            })),
             _ => return None,
         })
     }
@@ -243,6 +287,7 @@ impl<'a> In<'a> {
 mod tests {
     use super::super::InitialValue;
     use super::*;
+    use std::sync::Arc;
 
     fn state() -> DeltaState {
         let mut state = DeltaState::new(InitialValue::Auto, 17);
@@ -250,21 +295,42 @@ mod tests {
         let values = [
             Value::Int(-3),
             Value::Double(2.5),
-            Value::Histogram { count: 3, sum: Some(1.5), bounds: vec![1.0], buckets: vec![1, 2] },
-            Value::Histogram { count: 0, sum: None, bounds: vec![], buckets: vec![] },
-            Value::Exponential {
+            Value::Histogram(Box::new(Histogram {
+                count: 3,
+                sum: Some(1.5),
+                bounds: Arc::from([1.0]),
+                buckets: vec![1, 2],
+            })),
+            Value::Histogram(Box::new(Histogram {
+                count: 0,
+                sum: None,
+                bounds: Arc::from([]),
+                buckets: vec![],
+            })),
+            Value::Exponential(Box::new(Exponential {
                 count: 9,
                 sum: Some(0.5),
                 zero: 1,
                 threshold: 0.25,
                 scale: -4,
                 sides: [side(-7, &[1, 2]), side(0, &[])],
-            },
+            })),
         ];
         for (n, value) in values.into_iter().enumerate() {
             let n = n as u64;
+            let kind = [7, 7, 9, 9, 10][n as usize];
+            let mut key = Out(Vec::new());
+            for part in [&b"resource"[..], b"", b"name"] {
+                key.u64(part.len() as u64);
+                key.0.extend_from_slice(part);
+            }
+            key.0.push(kind);
+            let prefix = state.series.prefix(&key.0);
+            let mut w = Writer::new();
+            let number = [7, 7, 9, 9, 1][n as usize];
+            (0..n).for_each(|a| w.attribute_str(number, &format!("key{a}"), "value"));
             let previous = Previous { start: n, time: 100 + n, value, seen: 1000 + n };
-            state.series.insert(vec![n as u8; n as usize].into(), Arc::new(previous));
+            state.series.insert(&prefix, w.as_slice(), previous);
         }
         state
     }
@@ -277,17 +343,19 @@ mod tests {
         assert!(after.restore(&bytes));
         assert_eq!(after.started, 17);
         assert_eq!(after.series.len(), before.series.len());
-        for (key, expected) in &before.series {
-            let found = &after.series[key];
-            let of = |p: &Previous| (p.start, p.time, p.seen, p.value.clone());
-            assert_eq!(of(found), of(expected));
+        for (found, expected) in after.series.slots().iter().zip(before.series.slots()) {
+            let of = |s: &Series| {
+                let p = &s.previous;
+                (s.prefix.clone(), s.attributes.clone(), p.start, p.time, p.seen, p.value.clone())
+            };
+            assert_eq!(found.as_ref().map(of), expected.as_ref().map(of));
         }
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             let mut state = DeltaState::new(InitialValue::Auto, 99);
             assert!(!state.restore(&damaged), "bit {bit}");
-            assert!(state.series.is_empty());
+            assert_eq!(state.series.len(), 0);
         }
         for length in 0..bytes.len() {
             assert!(!after.restore(&bytes[..length]), "{length} bytes");

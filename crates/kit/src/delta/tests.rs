@@ -1,5 +1,7 @@
 //! The rules of the conversion, with expected values written by hand.
 
+mod model;
+
 use super::*;
 use muxbridge_pdata::Writer;
 use muxbridge_pdata::schema::field;

@@ -1,14 +1,36 @@
 //! The value of one point, and the difference of two.
 
-use muxbridge_pdata::view::{Buckets, ExponentialPoint, HistogramPoint, Number};
+use muxbridge_pdata::view::{Buckets, ExponentialPoint, Number};
+use std::sync::Arc;
 
-/// What a series remembers of its last point.
+/// What a series remembers of its last point. Small, so that a counter takes no more room than it must.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Int(i64),
     Double(f64),
-    Histogram { count: u64, sum: Option<f64>, bounds: Vec<f64>, buckets: Vec<u64> },
-    Exponential { count: u64, sum: Option<f64>, zero: u64, threshold: f64, scale: i32, sides: [Side; 2] },
+    Histogram(Box<Histogram>),
+    Exponential(Box<Exponential>),
+}
+
+/// A histogram with explicit bounds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Histogram {
+    pub(super) count: u64,
+    pub(super) sum: Option<f64>,
+    /// Shared: few programs have more than one or two layouts.
+    pub(super) bounds: Arc<[f64]>,
+    pub(super) buckets: Vec<u64>,
+}
+
+/// An exponential histogram: above and below zero.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Exponential {
+    pub(super) count: u64,
+    pub(super) sum: Option<f64>,
+    pub(super) zero: u64,
+    pub(super) threshold: f64,
+    pub(super) scale: i32,
+    pub(super) sides: [Side; 2],
 }
 
 /// The buckets above or below zero: how many values each index holds.
@@ -26,82 +48,36 @@ impl Value {
         }
     }
 
-    pub(super) fn histogram(point: &HistogramPoint<'_>) -> Option<Self> {
-        let finite = point.sum.is_none_or(f64::is_finite);
-        finite.then(|| Value::Histogram {
-            count: point.count,
-            sum: point.sum,
-            bounds: point.explicit_bounds().collect(),
-            buckets: point.bucket_counts().collect(),
-        })
-    }
-
     pub(super) fn exponential(point: &ExponentialPoint<'_>) -> Option<Self> {
         let finite = point.sum.is_none_or(f64::is_finite);
-        finite.then(|| Value::Exponential {
-            count: point.count,
-            sum: point.sum,
-            zero: point.zero_count,
-            threshold: point.zero_threshold,
-            scale: point.scale,
-            sides: [Side::read(&point.positive), Side::read(&point.negative)],
+        finite.then(|| {
+            Value::Exponential(Box::new(Exponential {
+                count: point.count,
+                sum: point.sum,
+                zero: point.zero_count,
+                threshold: point.zero_threshold,
+                scale: point.scale,
+                sides: [Side::read(&point.positive), Side::read(&point.negative)],
+            }))
         })
     }
 
-    /// This minus an earlier value of the series; `None` if it has been reset in between.
-    pub(super) fn minus(&self, earlier: &Value) -> Option<Value> {
-        match (self, earlier) {
-            (Value::Int(a), Value::Int(b)) => (a >= b).then(|| a.checked_sub(*b)).flatten().map(Value::Int),
+    /// Makes an earlier value of a series the difference to `later`. `false` if the series has been reset in between; what
+    /// is left here then means nothing.
+    pub(super) fn subtract_from(&mut self, later: &Value) -> bool {
+        let difference = match (later, &mut *self) {
+            (Value::Int(a), Value::Int(b)) => (*a >= *b).then(|| a.checked_sub(*b)).flatten().map(Value::Int),
             (Value::Int(_) | Value::Double(_), Value::Int(_) | Value::Double(_)) => {
-                let difference = self.as_f64() - earlier.as_f64();
+                let difference = later.as_f64() - self.as_f64();
                 (difference >= 0.0).then_some(Value::Double(difference))
             }
-            (
-                Value::Histogram { count, sum, bounds, buckets },
-                Value::Histogram { count: count0, sum: sum0, bounds: bounds0, buckets: buckets0 },
-            ) => {
-                if bounds != bounds0 || buckets.len() != buckets0.len() {
-                    return None;
-                }
-                let buckets =
-                    buckets.iter().zip(buckets0).map(|(a, b)| a.checked_sub(*b)).collect::<Option<_>>()?;
-                let count = count.checked_sub(*count0)?;
-                Some(Value::Histogram {
-                    count,
-                    sum: difference(*sum, *sum0),
-                    bounds: bounds.clone(),
-                    buckets,
-                })
-            }
-            (
-                Value::Exponential { count, sum, zero, threshold, scale, sides },
-                Value::Exponential {
-                    count: count0,
-                    sum: sum0,
-                    zero: zero0,
-                    threshold: threshold0,
-                    scale: scale0,
-                    sides: sides0,
-                },
-            ) => {
-                if threshold != threshold0 {
-                    return None;
-                }
-                // A series only ever gets coarser; both sides are brought to the coarser of the two.
-                let common = *scale.min(scale0);
-                let side =
-                    |i: usize| sides[i].coarser(scale - common).minus(&sides0[i].coarser(scale0 - common));
-                Some(Value::Exponential {
-                    count: count.checked_sub(*count0)?,
-                    sum: difference(*sum, *sum0),
-                    zero: zero.checked_sub(*zero0)?,
-                    threshold: *threshold,
-                    scale: common,
-                    sides: [side(0)?, side(1)?],
-                })
+            (Value::Histogram(later), Value::Histogram(earlier)) => return earlier.subtract_from(later),
+            (Value::Exponential(later), Value::Exponential(earlier)) => {
+                later.minus(earlier).map(|difference| Value::Exponential(Box::new(difference)))
             }
             _ => None,
-        }
+        };
+        difference.map(|difference| *self = difference).is_some()
     }
 
     fn as_f64(&self) -> f64 {
@@ -115,6 +91,48 @@ impl Value {
 
 fn difference(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     Some(a? - b?)
+}
+
+impl Histogram {
+    /// As [`Value::subtract_from`].
+    fn subtract_from(&mut self, later: &Histogram) -> bool {
+        let bounds = Arc::ptr_eq(&self.bounds, &later.bounds) || self.bounds == later.bounds;
+        let Some(count) = later.count.checked_sub(self.count) else { return false };
+        if !bounds || self.buckets.len() != later.buckets.len() {
+            return false;
+        }
+        let mut fell = false;
+        for (bucket, later) in self.buckets.iter_mut().zip(&later.buckets) {
+            fell |= *later < *bucket;
+            *bucket = later.wrapping_sub(*bucket);
+        }
+        (self.count, self.sum) = (count, difference(later.sum, self.sum));
+        !fell
+    }
+}
+
+impl Exponential {
+    /// This minus an earlier one; `None` if it has been reset in between.
+    fn minus(&self, earlier: &Exponential) -> Option<Exponential> {
+        if self.threshold != earlier.threshold {
+            return None;
+        }
+        // A series only ever gets coarser; both sides are brought to the coarser of the two.
+        let common = self.scale.min(earlier.scale);
+        let side = |i: usize| {
+            self.sides[i]
+                .coarser(self.scale - common)
+                .minus(&earlier.sides[i].coarser(earlier.scale - common))
+        };
+        Some(Exponential {
+            count: self.count.checked_sub(earlier.count)?,
+            sum: difference(self.sum, earlier.sum),
+            zero: self.zero.checked_sub(earlier.zero)?,
+            threshold: self.threshold,
+            scale: common,
+            sides: [side(0)?, side(1)?],
+        })
+    }
 }
 
 impl Side {
