@@ -4,7 +4,8 @@
 //! retry of spans counts nothing twice, and a metrics endpoint that is down holds back no spans. Metrics that could not be
 //! sent are added to the next ones; events wait in a bounded queue.
 
-use crate::encode::{self, apm::Apm, apm::Wanted};
+use crate::encode;
+use crate::encode::apm::{Apm, Tally, Wanted};
 use crate::request::PACK_BYTES;
 use muxbridge_core::{Batch, Signal};
 use std::collections::{BTreeMap, VecDeque};
@@ -126,9 +127,14 @@ impl Derived {
     /// Derives metrics from spans that have arrived; with `auto` not those that come in by themselves. Returns the
     /// measurements that found no room.
     pub(crate) fn record_metrics(&self, batch: &Batch, auto: bool) -> u64 {
+        self.add_metrics(&Tally::of(batch), auto)
+    }
+
+    /// The same with what has been measured already.
+    pub(crate) fn add_metrics(&self, tally: &Tally<'_>, auto: bool) -> u64 {
         let mut state = self.lock();
         let State { apm, seen, .. } = &mut *state;
-        apm.record(batch, |service| match seen.get(service).filter(|_| auto) {
+        apm.add(tally, |service| match seen.get(service).filter(|_| auto) {
             Some(own) => Wanted { server: !own.server, client: !own.client },
             None => Wanted { server: true, client: true },
         })

@@ -6,17 +6,21 @@ pub(crate) mod id;
 mod json;
 mod limits;
 mod llm;
+mod look;
 mod native;
 mod span;
 mod trace_api;
+pub(crate) mod watch;
 mod zipkin;
 
 use bytes::Bytes;
 pub use llm::llm_events;
 use muxbridge_core::{Batch, Signal};
+use muxbridge_pdata::Writer;
 pub(crate) use native::split_events;
 pub use native::{event_api, log_api, metric_api};
 use std::collections::BTreeMap;
+use watch::Watch;
 
 /// The instrumentation scope of what this exporter derives.
 const SCOPE: &str = "muxbridge";
@@ -112,6 +116,19 @@ pub fn otlp(batch: &Batch, options: &Options, counts: &mut Counts) -> Bytes {
     limits::apply(batch, options, true, counts)
 }
 
+/// Writes an OTLP request as [`otlp`] does, with `watch` seeing its spans. `false` if the request needs no change: then
+/// nothing is written.
+pub(crate) fn write_otlp<'a>(
+    batch: &'a Batch,
+    options: &Options,
+    watch: &mut Watch<'a>,
+    w: &mut Writer,
+    counts: &mut Counts,
+) -> bool {
+    let edit = limits::Edit::of(batch, options, true, watch);
+    edit.map(|edit| edit.write(w, watch, counts)).is_some()
+}
+
 /// A Trace API payload of format `newrelic`, version 1. Of a batch of another signal nothing is encoded: `[]`.
 pub fn trace_api(batch: &Batch, options: &Options, counts: &mut Counts) -> Vec<u8> {
     trace_api::encode(batch, options, counts)
@@ -126,12 +143,8 @@ pub fn zipkin(batch: &Batch, options: &Options, counts: &mut Counts) -> Vec<u8> 
 /// How many items New Relic will not store because of their time: it takes 48 hours back, and of metrics 24 hours ahead.
 /// They are sent all the same, because only its clock decides; `now` is ours, in nanoseconds since 1970.
 pub fn stale(batch: &Batch, now: u64) -> u64 {
-    const HOUR: u64 = 3_600_000_000_000;
-    let oldest = now.saturating_sub(48 * HOUR);
-    let ahead = if batch.signal() == Signal::Metrics { 24 } else { 48 };
-    let latest = now.saturating_add(ahead * HOUR);
-    // An unknown time becomes that of the arrival.
-    let is_stale = |time: u64| u64::from(time > 0 && !(oldest..=latest).contains(&time));
+    let kept = watch::kept(batch.signal(), now);
+    let is_stale = |time| u64::from(watch::is_stale(&kept, time));
     let scopes = batch.resources().flat_map(|r| r.scopes());
     match batch.signal() {
         Signal::Traces => scopes.flat_map(|s| s.items()).map(|span| is_stale(limits::start(span))).sum(),

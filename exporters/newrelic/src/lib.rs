@@ -11,6 +11,7 @@ mod status;
 use config::Target;
 pub use config::{ApmMetrics, Config, Mode, Protocol, Region, TraceFormat};
 use derived::{Derivation, Derived, Taken};
+use encode::apm::Tally;
 use muxbridge_core::config::Problems;
 use muxbridge_core::{
     Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind, Needs,
@@ -128,27 +129,32 @@ async fn send_when_due(exporter: Weak<Inner>, mut wait: Duration) {
 impl Inner {
     async fn deliver(&self, batch: &Batch) -> Result<Delivered, ExportError> {
         match (batch.signal(), &self.events) {
-            (Signal::Traces, _) => self.traces.send(batch).await,
+            (Signal::Traces, _) => {
+                let measured = self.apm_metrics != ApmMetrics::Never;
+                let (delivered, tally) = self.traces.send_measured(batch, measured).await?;
+                self.derive(batch, tally);
+                Ok(delivered)
+            }
             (Signal::Metrics, _) => self.metrics.send(batch).await,
             (Signal::Logs, None) => self.logs.send(batch).await,
             (Signal::Logs, Some(events)) => send::logs_and_events(&self.logs, events, batch).await,
         }
     }
 
-    /// Derives from a batch that has arrived.
-    fn derive(&self, batch: &Batch) {
-        match batch.signal() {
-            Signal::Metrics => self.derived.see(batch),
-            Signal::Logs => {}
-            Signal::Traces => {
-                if self.apm_metrics != ApmMetrics::Never {
-                    let auto = self.apm_metrics == ApmMetrics::Auto;
-                    self.lost(derived::APM, self.derived.record_metrics(batch, auto));
-                }
-                if self.llm_events {
-                    self.lost(derived::LLM, self.derived.record_events(batch));
-                }
-            }
+    /// Derives from spans that have arrived; `tally` is what was measured of them already.
+    fn derive(&self, batch: &Batch, tally: Option<Tally<'_>>) {
+        if self.apm_metrics != ApmMetrics::Never {
+            let auto = self.apm_metrics == ApmMetrics::Auto;
+            self.lost(
+                derived::APM,
+                match tally {
+                    Some(tally) => self.derived.add_metrics(&tally, auto),
+                    None => self.derived.record_metrics(batch, auto),
+                },
+            );
+        }
+        if self.llm_events {
+            self.lost(derived::LLM, self.derived.record_events(batch));
         }
     }
 
@@ -215,8 +221,8 @@ impl Inner {
 impl Exporter for NewRelicExporter {
     async fn export(&self, batch: &Batch) -> Result<Delivered, ExportError> {
         let result = self.inner.deliver(batch).await;
-        if result.is_ok() {
-            self.inner.derive(batch);
+        if result.is_ok() && batch.signal() == Signal::Metrics {
+            self.inner.derived.see(batch);
         }
         // Where somebody else is sending, what was derived just now goes with the next.
         if let Ok(_sending) = self.inner.sending.try_lock() {

@@ -2,6 +2,7 @@
 
 use crate::config::{ApmMetrics, Config, Target};
 use crate::derived::{self, Derived};
+use crate::encode::watch::Watch;
 use crate::encode::{Counts, split_events};
 use crate::request::Api;
 use muxbridge_core::{Batch, Preview, Signal};
@@ -55,7 +56,7 @@ fn show(config: &Config, batch: &Batch, preview: &mut Preview) {
 
 fn line(config: &Config, api: Api, batch: &Batch, preview: &mut Preview) {
     let mut counts = Counts::default();
-    if let Some(body) = api.body(batch, &config.options(), &mut counts) {
+    if let Some(body) = api.body(batch, &config.options(), &mut Watch::default(), &mut counts) {
         preview.line(&match api {
             Api::Otlp | Api::Grpc => muxbridge_pdata::json::encode(batch.signal(), &body),
             _ => String::from_utf8_lossy(&body).into_owned(),

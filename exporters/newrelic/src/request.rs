@@ -1,13 +1,17 @@
 //! Batch to HTTP request: headers, compression, size. Pure.
 
 use crate::config::TraceFormat;
+use crate::encode::watch::Watch;
 use crate::encode::{self, Counts, Options};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Uri};
 use muxbridge_core::{Batch, ExportError};
 use muxbridge_kit::http::Compression;
+use muxbridge_pdata::Writer;
+use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 
 /// New Relic answers 413 from here on, counted on the wire.
 pub(crate) const MAX_WIRE_BYTES: usize = 1_000_000;
@@ -45,11 +49,39 @@ pub(crate) struct Route {
     pub(crate) key: HeaderValue,
 }
 
+thread_local! {
+    /// Where OTLP is written that is compressed at once: a request of a mebibyte that waits for its answer would otherwise
+    /// be in memory a second time.
+    static OTLP: RefCell<Writer> = RefCell::default();
+}
+
+/// More than this is given back after each request; the pipeline packs less.
+const KEPT_BYTES: usize = 2 << 20;
+
 impl Api {
-    /// The body for a batch, before compression; `None` if nothing of the batch can be stored by New Relic.
-    pub(crate) fn body(self, batch: &Batch, options: &Options, counts: &mut Counts) -> Option<Bytes> {
+    /// Whether a batch is sent as OTLP.
+    pub(crate) fn is_otlp(self) -> bool {
+        matches!(self, Api::Otlp | Api::Grpc)
+    }
+
+    /// The body for a batch, before compression; `None` if nothing of the batch can be stored by New Relic. `watch` sees the
+    /// spans of OTLP.
+    pub(crate) fn body<'b>(
+        self,
+        batch: &'b Batch,
+        options: &Options,
+        watch: &mut Watch<'b>,
+        counts: &mut Counts,
+    ) -> Option<Bytes> {
         let body: Bytes = match self {
-            Api::Otlp | Api::Grpc => encode::otlp(batch, options, counts),
+            Api::Otlp | Api::Grpc => {
+                let mut w = Writer::new();
+                if encode::write_otlp(batch, options, watch, &mut w, counts) {
+                    w.into_bytes()
+                } else {
+                    batch.otlp().clone()
+                }
+            }
             Api::Trace(TraceFormat::Newrelic) => encode::trace_api(batch, options, counts).into(),
             Api::Trace(TraceFormat::Zipkin) => encode::zipkin(batch, options, counts).into(),
             Api::Metric => encode::metric_api(batch, options, counts).into(),
@@ -62,24 +94,56 @@ impl Api {
 
 impl Route {
     /// The body for a batch, as [`Api::body`] says.
-    pub(crate) fn body(&self, batch: &Batch, counts: &mut Counts) -> Option<Bytes> {
-        self.api.body(batch, &self.options, counts)
+    pub(crate) fn body<'b>(
+        &self,
+        batch: &'b Batch,
+        watch: &mut Watch<'b>,
+        counts: &mut Counts,
+    ) -> Option<Bytes> {
+        self.api.body(batch, &self.options, watch, counts)
+    }
+
+    /// The same as it is on the wire.
+    fn wire<'b>(
+        &self,
+        batch: &'b Batch,
+        watch: &mut Watch<'b>,
+        counts: &mut Counts,
+    ) -> io::Result<Option<Bytes>> {
+        if self.compression == Compression::None {
+            return Ok(self.body(batch, watch, counts));
+        }
+        let compressed = |body: &[u8]| self.compression.encode(body).map(|body| Some(Bytes::from(body)));
+        if !self.api.is_otlp() {
+            return self.body(batch, watch, counts).map_or(Ok(None), |body| compressed(&body));
+        }
+        OTLP.with_borrow_mut(|w| {
+            w.clear();
+            let written = encode::write_otlp(batch, &self.options, watch, w, counts);
+            if counts.dropped_total() >= batch.items() as u64 {
+                return Ok(None);
+            }
+            let wire = compressed(if written { w.as_slice() } else { batch.otlp() });
+            if w.len() > KEPT_BYTES {
+                *w = Writer::new();
+            }
+            wire
+        })
     }
 
     /// The request for a batch; `None` if nothing of the batch can be stored by New Relic.
     ///
     /// # Errors
     /// `TooLarge` if it is over the limit after compression, `Permanent` if it cannot be built.
-    pub(crate) fn request(
+    pub(crate) fn request<'b>(
         &self,
-        batch: &Batch,
+        batch: &'b Batch,
+        watch: &mut Watch<'b>,
         counts: &mut Counts,
     ) -> Result<Option<Request<Bytes>>, ExportError> {
-        let Some(body) = self.body(batch, counts) else { return Ok(None) };
         let unencodable = |e| ExportError::Permanent { reason: "unencodable", source: e };
-        let wire = match self.compression {
-            Compression::None => body,
-            other => other.encode(&body).map_err(|e| unencodable(e.into()))?.into(),
+        let Some(wire) = self.wire(batch, watch, counts).map_err(|e| unencodable(e.into()))? else {
+            return Ok(None);
         };
         check_size(wire.len())?;
         let mut request = Request::builder()

@@ -1,6 +1,8 @@
 //! One API of New Relic: encodes a batch, sends it once, says what happened.
 
 use crate::config::{Config, Target};
+use crate::encode::apm::Tally;
+use crate::encode::watch::Watch;
 use crate::encode::{self, Counts, split_events};
 use crate::request::{AGENT, Api, Route, check_size};
 use crate::status;
@@ -89,28 +91,46 @@ impl Door {
 
     /// Sends a batch. When to ask again after a rate limit or a refused key is up to the circuit of the pipeline's lane.
     pub(crate) async fn send(&self, batch: &Batch) -> Result<Delivered, ExportError> {
-        let mut counts = Counts::default();
+        self.send_measured(batch, false).await.map(|(delivered, _)| delivered)
+    }
+
+    /// The same; if spans are to be measured, also what was found about them while they were encoded, where they were
+    /// looked at.
+    pub(crate) async fn send_measured<'b>(
+        &self,
+        batch: &'b Batch,
+        measured: bool,
+    ) -> Result<(Delivered, Option<Tally<'b>>), ExportError> {
+        let (now, mut counts) = (self.cx.clock.unix_nanos(), Counts::default());
+        let looked_at = batch.signal() == Signal::Traces && self.route.api.is_otlp();
+        let mut watch = if looked_at { Watch::spans(now, measured) } else { Watch::default() };
         let sent = match &self.transport {
-            Transport::Http(client) => self.send_http(client, batch, &mut counts).await,
-            Transport::Grpc(client) => self.send_grpc(client, batch, &mut counts).await,
+            Transport::Http(client) => self.send_http(client, batch, &mut watch, &mut counts).await,
+            Transport::Grpc(client) => self.send_grpc(client, batch, &mut watch, &mut counts).await,
         };
         let mut delivered = sent?;
         self.count(batch.signal(), &counts);
-        let stale = encode::stale(batch, self.cx.clock.unix_nanos());
+        let (stale, tally) = match watch.found() {
+            Some(found) => (found.stale, found.tally),
+            None => (encode::stale(batch, now), None),
+        };
         if stale > 0 {
             self.cx.counter(names::ADJUSTED, &[("reason", encode::reason::STALE)]).add(stale);
         }
         delivered.omitted = counts.dropped_total();
-        Ok(delivered)
+        Ok((delivered, tally))
     }
 
-    async fn send_http(
+    async fn send_http<'b>(
         &self,
         client: &HttpClient,
-        batch: &Batch,
+        batch: &'b Batch,
+        watch: &mut Watch<'b>,
         counts: &mut Counts,
     ) -> Result<Delivered, ExportError> {
-        let Some(request) = self.route.request(batch, counts)? else { return Ok(Delivered::default()) };
+        let Some(request) = self.route.request(batch, watch, counts)? else {
+            return Ok(Delivered::default());
+        };
         let response = client.with_timeout(self.patience(request.body().len())).send(request).await?;
         let now = self.cx.clock.unix_nanos();
         let delivered = status::outcome(&response, self.route.api == Api::Otlp, self.key.expose(), now)?;
@@ -125,13 +145,14 @@ impl Door {
         if bytes > LARGE_BYTES { self.timeout.saturating_mul(3) } else { self.timeout }
     }
 
-    async fn send_grpc(
+    async fn send_grpc<'b>(
         &self,
         client: &GrpcClient,
-        batch: &Batch,
+        batch: &'b Batch,
+        watch: &mut Watch<'b>,
         counts: &mut Counts,
     ) -> Result<Delivered, ExportError> {
-        let Some(body) = self.route.body(batch, counts) else { return Ok(Delivered::default()) };
+        let Some(body) = self.route.body(batch, watch, counts) else { return Ok(Delivered::default()) };
         // The client compresses; before that it is larger, so this is on the safe side.
         check_size(body.len())?;
         let path = match batch.signal() {
@@ -180,7 +201,7 @@ pub(crate) async fn logs_and_events(
     let mut delivered = Delivered::default();
     if !logs.half_sent(|known| known.contains(&id)) {
         // Before the first part leaves: a batch that is split has other parts.
-        events.route.request(custom, &mut Counts::default())?;
+        events.route.request(custom, &mut Watch::default(), &mut Counts::default())?;
         delivered = logs.send(plain).await?;
     }
     match events.send(custom).await {

@@ -3,15 +3,18 @@
 //! Summary, Transactions and External services show `http.server.request.duration` and `http.client.request.duration`,
 //! not spans. ModelMuxer sends neither as OTLP metrics, so both are derived: delta exponential histograms in seconds.
 
+mod tally;
+
 use super::histogram::Exponential;
 use muxbridge_core::{Batch, Signal};
 use muxbridge_pdata::Writer;
 use muxbridge_pdata::schema::field::{
     self, exponential_point, metric, point, resource_items, scope, scope_items,
 };
-use muxbridge_pdata::view::{AnyValue, KeyValue, Resource, Span, SpanKind, StatusCode, Temporality};
-use muxbridge_pdata::wire::Fields;
+use muxbridge_pdata::view::{AnyValue, Resource, Temporality};
 use std::collections::BTreeMap;
+use tally::Kind;
+pub(crate) use tally::Tally;
 
 /// The duration of requests that ModelMuxer answered.
 pub const SERVER: &str = "http.server.request.duration";
@@ -34,25 +37,24 @@ pub struct Wanted {
 }
 
 /// What has been derived and not been sent yet.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Apm {
     /// By the bytes of the resource.
     resources: BTreeMap<Vec<u8>, Lists>,
-    /// How many series there are.
-    series: usize,
+    series: Vec<Series>,
 }
 
-/// The series of one resource.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Where the series of one resource are.
+#[derive(Clone, Debug, Default)]
 struct Lists {
     client: List,
     server: List,
 }
 
-/// By the attributes, as they are written: finding a series of a span allocates nothing.
-type List = BTreeMap<Vec<u8>, Series>;
+/// By the attributes, as they are written.
+type List = BTreeMap<Vec<u8>, usize>;
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 struct Series {
     first: u64,
     last: u64,
@@ -65,12 +67,6 @@ impl Series {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Client,
-    Server,
-}
-
 impl Lists {
     fn of(&mut self, kind: Kind) -> &mut List {
         match kind {
@@ -80,16 +76,16 @@ impl Lists {
     }
 }
 
-/// Adds to the series with these attributes; to the one of the overflow if there is no room for another one.
-fn add(list: &mut List, attributes: &[u8], series: &mut usize, add: impl FnOnce(&mut Series)) {
-    if let Some(known) = list.get_mut(attributes) {
-        return add(known);
+/// Where the series with these attributes is; that of the overflow if there is no room for another one.
+fn place(list: &mut List, attributes: &[u8], series: &mut Vec<Series>) -> usize {
+    if let Some(known) = list.get(attributes) {
+        return *known;
     }
-    let key = if *series < MAX_SERIES { attributes.to_vec() } else { overflow() };
-    add(list.entry(key).or_insert_with(|| {
-        *series += 1;
-        Series::new()
-    }));
+    let key = if series.len() < MAX_SERIES { attributes.to_vec() } else { overflow() };
+    *list.entry(key).or_insert_with(|| {
+        series.push(Series::new());
+        series.len() - 1
+    })
 }
 
 fn overflow() -> Vec<u8> {
@@ -102,38 +98,54 @@ impl Apm {
     /// Derives from the spans of a batch what is wanted of each `service.name`. Returns how many spans found no room
     /// because of [`MAX_RESOURCES`].
     pub fn record(&mut self, batch: &Batch, wanted: impl Fn(&[u8]) -> Wanted) -> u64 {
+        self.add(&Tally::of(batch), wanted)
+    }
+
+    /// Adds what has been measured of a batch, as [`Apm::record`] does.
+    pub(crate) fn add(&mut self, tally: &Tally<'_>, wanted: impl Fn(&[u8]) -> Wanted) -> u64 {
         let mut without_room = 0;
-        if batch.signal() != Signal::Traces {
-            return 0;
-        }
-        let mut attributes = Writer::new();
-        for items in batch.resources() {
-            let wanted = wanted(service(items.resource));
-            let resource = items.resource.raw();
-            let room = self.resources.len() < MAX_RESOURCES || self.resources.contains_key(resource);
-            for raw in items.scopes().flat_map(|s| s.items()) {
-                let Some(measured) = Measured::read(raw, wanted, &mut attributes) else { continue };
-                if !room {
-                    without_room += 1;
-                    continue;
+        // Each series is looked for once; in the order of their spans, as they would be one by one.
+        let slots: Vec<Slot> = tally.series().map(|known| self.slot(known, &wanted)).collect();
+        for value in tally.values() {
+            match slots.get(value.series()) {
+                Some(Slot::At(place)) => {
+                    let series = &mut self.series[*place];
+                    series.first = series.first.min(value.end);
+                    series.last = series.last.max(value.end);
+                    series.values.record(value.seconds);
                 }
-                let lists = match self.resources.get_mut(resource) {
-                    Some(known) => known,
-                    None => self.resources.entry(resource.to_vec()).or_default(),
-                };
-                add(lists.of(measured.kind), attributes.as_slice(), &mut self.series, |series| {
-                    series.first = series.first.min(measured.end);
-                    series.last = series.last.max(measured.end);
-                    series.values.record(measured.seconds);
-                });
+                Some(Slot::NoRoom) => without_room += 1,
+                Some(Slot::Unwanted) | None => {}
             }
         }
         without_room
     }
 
+    fn slot(
+        &mut self,
+        (resource, kind, attributes): (&[u8], Kind, &[u8]),
+        wanted: impl Fn(&[u8]) -> Wanted,
+    ) -> Slot {
+        let wanted = wanted(service(Resource::read(resource)));
+        if !(match kind {
+            Kind::Client => wanted.client,
+            Kind::Server => wanted.server,
+        }) {
+            return Slot::Unwanted;
+        }
+        let room = self.resources.len() < MAX_RESOURCES;
+        let lists = match self.resources.get_mut(resource) {
+            Some(known) => known,
+            None if room => self.resources.entry(resource.to_vec()).or_default(),
+            None => return Slot::NoRoom,
+        };
+        Slot::At(place(lists.of(kind), attributes, &mut self.series))
+    }
+
     /// Adds what another one holds; what finds no room because of [`MAX_RESOURCES`] is counted in series.
     pub fn merge(&mut self, other: Apm) -> u64 {
         let mut without_room = 0;
+        let mut parts: Vec<Option<Series>> = other.series.into_iter().map(Some).collect();
         for (resource, lists) in other.resources {
             if self.resources.len() >= MAX_RESOURCES && !self.resources.contains_key(&resource) {
                 without_room += (lists.client.len() + lists.server.len()) as u64;
@@ -141,12 +153,13 @@ impl Apm {
             }
             let known = self.resources.entry(resource).or_default();
             for (kind, list) in [(Kind::Client, lists.client), (Kind::Server, lists.server)] {
-                for (attributes, series) in list {
-                    add(known.of(kind), &attributes, &mut self.series, |known| {
-                        known.first = known.first.min(series.first);
-                        known.last = known.last.max(series.last);
-                        known.values.merge(series.values);
-                    });
+                for (attributes, part) in list {
+                    let Some(part) = parts.get_mut(part).and_then(Option::take) else { continue };
+                    let place = place(known.of(kind), &attributes, &mut self.series);
+                    let series = &mut self.series[place];
+                    series.first = series.first.min(part.first);
+                    series.last = series.last.max(part.last);
+                    series.values.merge(part.values);
                 }
             }
         }
@@ -155,7 +168,7 @@ impl Apm {
 
     /// How many data points there are.
     pub fn points(&self) -> u64 {
-        self.series as u64
+        self.series.len() as u64
     }
 
     /// Whether there is nothing to send.
@@ -172,143 +185,42 @@ impl Apm {
                 w.bytes(resource_items::RESOURCE, resource);
                 w.message(resource_items::SCOPES, |w| {
                     w.message(scope_items::SCOPE, |w| w.bytes(scope::NAME, super::SCOPE.as_bytes()));
-                    write_metric(w, CLIENT, &lists.client);
-                    write_metric(w, SERVER, &lists.server);
+                    self.write_metric(w, CLIENT, &lists.client);
+                    self.write_metric(w, SERVER, &lists.server);
                 });
             });
         }
         w.into_bytes()
     }
-}
 
-/// What one span adds to a series.
-struct Measured {
-    kind: Kind,
-    end: u64,
-    seconds: f64,
-}
-
-/// The attributes that are looked for, as they are found.
-#[derive(Default)]
-struct Found<'a> {
-    own_name: Option<KeyValue<'a>>,
-    method: Option<KeyValue<'a>>,
-    route: Option<KeyValue<'a>>,
-    address: Option<KeyValue<'a>>,
-    port: Option<KeyValue<'a>>,
-    status: Option<KeyValue<'a>>,
-    error: Option<KeyValue<'a>>,
-}
-
-impl<'a> Found<'a> {
-    /// Takes note of one attribute.
-    #[inline]
-    fn see(&mut self, kv: KeyValue<'a>) {
-        let place = match kv.key {
-            b"modelmuxer.span.name" => &mut self.own_name,
-            b"http.request.method" => &mut self.method,
-            b"http.route" => &mut self.route,
-            b"server.address" => &mut self.address,
-            b"server.port" => &mut self.port,
-            b"http.response.status_code" => &mut self.status,
-            b"error.type" => &mut self.error,
-            _ => return,
-        };
-        // Of several with one key the first one counts.
-        *place = place.or(Some(kv));
-    }
-}
-
-/// An attribute that is a text and says something.
-fn text(attribute: Option<KeyValue<'_>>) -> Option<KeyValue<'_>> {
-    attribute.filter(|kv| matches!(kv.value, AnyValue::String(text) if !text.is_empty()))
-}
-
-fn number(attribute: Option<KeyValue<'_>>) -> Option<KeyValue<'_>> {
-    attribute.filter(|kv| matches!(kv.value, AnyValue::Int(_)))
-}
-
-impl Measured {
-    /// What a span of ModelMuxer counts as; `w` gets the attributes of its series. Other programs' spans count as
-    /// nothing: those programs send these metrics themselves.
-    fn read(raw: &[u8], wanted: Wanted, w: &mut Writer) -> Option<Self> {
-        if !may_count(raw) {
-            return None;
+    fn write_metric(&self, w: &mut Writer, name: &'static str, list: &List) {
+        if list.is_empty() {
+            return;
         }
-        let mut found = Found::default();
-        let span = Span::read_each(raw, |f| {
-            if f.number == field::span::ATTRIBUTES {
-                found.see(KeyValue::read(f.value.as_bytes()));
-            }
+        w.message(scope_items::ITEMS, |w| {
+            w.bytes(metric::NAME, name.as_bytes());
+            w.bytes(metric::UNIT, b"s");
+            w.message(metric::EXPONENTIAL_HISTOGRAM, |w| {
+                for (attributes, place) in list {
+                    let series = &self.series[*place];
+                    w.message(metric::DATA_POINTS, |w| {
+                        w.raw(attributes);
+                        w.fixed64(point::START_TIME, series.first.min(series.last.saturating_sub(MILLI)));
+                        w.fixed64(point::TIME, series.last);
+                        series.values.write(w);
+                    });
+                }
+                w.varint(metric::TEMPORALITY, Temporality::Delta as u64);
+            });
         });
-        let kind = match span.kind {
-            SpanKind::Server if wanted.server => Kind::Server,
-            SpanKind::Client if wanted.client => Kind::Client,
-            _ => return None,
-        };
-        let AnyValue::String(own_name) = found.own_name?.value else { return None };
-        w.clear();
-        // As they stand in the span: a series is found by these bytes.
-        let mut copy = |attribute: Option<KeyValue<'_>>| {
-            if let Some(kv) = attribute {
-                w.bytes(exponential_point::ATTRIBUTES, kv.raw());
-            }
-        };
-        copy(Some(text(found.method)?));
-        match kind {
-            Kind::Server if own_name == b"http.request" => copy(text(found.route)),
-            // Without a host the page has no row for it.
-            Kind::Client if own_name.ends_with(b".request") => copy(Some(text(found.address)?)),
-            _ => return None,
-        }
-        let status = number(found.status);
-        match (text(found.error), span.status.code) {
-            (Some(error), _) => copy(Some(error)),
-            // The conventions' word for an error of an unknown type. Without one New Relic counts no error.
-            (None, StatusCode::Error) => {
-                let known = status.and_then(|kv| kv.value.as_int()).filter(|code| *code >= 500);
-                let known = known.map(|code| code.to_string());
-                w.attribute_str(
-                    exponential_point::ATTRIBUTES,
-                    "error.type",
-                    known.as_deref().unwrap_or("_OTHER"),
-                );
-            }
-            (None, _) => {}
-        }
-        let numbers = [status, number(found.port).filter(|_| kind == Kind::Client)];
-        for kv in numbers.into_iter().flatten() {
-            w.bytes(exponential_point::ATTRIBUTES, kv.raw());
-        }
-        Some(Measured { kind, end: span.end, seconds: span.duration() as f64 / 1e9 })
     }
 }
 
-/// Whether the kind is one that counts: most are not, and it stands before the attributes.
-fn may_count(raw: &[u8]) -> bool {
-    let kind = Fields::new(raw).find(|f| f.number == field::span::KIND).map(|f| f.value.as_u64());
-    kind.is_some_and(|kind| kind == SpanKind::Server as u64 || kind == SpanKind::Client as u64)
-}
-
-fn write_metric(w: &mut Writer, name: &'static str, list: &List) {
-    if list.is_empty() {
-        return;
-    }
-    w.message(scope_items::ITEMS, |w| {
-        w.bytes(metric::NAME, name.as_bytes());
-        w.bytes(metric::UNIT, b"s");
-        w.message(metric::EXPONENTIAL_HISTOGRAM, |w| {
-            for (attributes, series) in list {
-                w.message(metric::DATA_POINTS, |w| {
-                    w.raw(attributes);
-                    w.fixed64(point::START_TIME, series.first.min(series.last.saturating_sub(MILLI)));
-                    w.fixed64(point::TIME, series.last);
-                    series.values.write(w);
-                });
-            }
-            w.varint(metric::TEMPORALITY, Temporality::Delta as u64);
-        });
-    });
+/// What becomes of the values of a series.
+enum Slot {
+    At(usize),
+    Unwanted,
+    NoRoom,
 }
 
 /// The name that New Relic makes an entity of; empty if there is none.

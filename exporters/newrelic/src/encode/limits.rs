@@ -7,11 +7,12 @@ pub(crate) mod attributes;
 mod items;
 mod metrics;
 
+use crate::encode::watch::Watch;
 use crate::encode::{Counts, Options};
 use attributes::{Fitted, Metrics, Rules};
 use bytes::Bytes;
+use items::{Check, check_item, item_fits, write_item};
 pub(crate) use items::{Copies, error_message, has_ids, is_id, start};
-use items::{item_fits, write_item};
 pub(crate) use metrics::times;
 use muxbridge_core::Batch;
 use muxbridge_pdata::schema::field;
@@ -127,23 +128,60 @@ impl Added {
 
 /// `cumulative` says whether what reads the result knows cumulative sums.
 pub(super) fn apply(batch: &Batch, options: &Options, cumulative: bool, counts: &mut Counts) -> Bytes {
-    let Some(known) = known_to_fit(batch, options) else { return batch.otlp().clone() };
-    let mut rewriting = Rewriting { signal: batch.signal(), options, cumulative, known, counts };
+    let Some(edit) = Edit::of(batch, options, cumulative, &mut Watch::default()) else {
+        return batch.otlp().clone();
+    };
     // Room for what is added to the resource, and for an older name in every fourth item.
     let mut w = Writer::with_capacity(batch.otlp().len() + batch.items() * 12 + 256);
-    for f in Fields::new(batch.otlp()) {
-        if f.number == field::REQUEST_RESOURCE {
-            let raw = f.value.as_bytes();
-            w.message_of(f.number, raw.len(), |w| rewriting.resource(w, raw));
-        } else {
-            w.raw(f.raw);
-        }
-    }
+    edit.write(&mut w, &mut Watch::default(), counts);
     w.into_bytes()
 }
 
+/// A request that has to be changed.
+pub(super) struct Edit<'a, 'o> {
+    batch: &'a Batch,
+    options: &'o Options,
+    cumulative: bool,
+    /// How many items at the beginning need no change.
+    known: usize,
+}
+
+impl<'a, 'o> Edit<'a, 'o> {
+    /// `None` if the request needs no change. `watch` sees the items before the first change; the others when they are
+    /// written.
+    pub(super) fn of(
+        batch: &'a Batch,
+        options: &'o Options,
+        cumulative: bool,
+        watch: &mut Watch<'a>,
+    ) -> Option<Self> {
+        let known = known_to_fit(batch, options, watch)?;
+        Some(Edit { batch, options, cumulative, known })
+    }
+
+    /// Writes the request as it may be sent.
+    pub(super) fn write(self, w: &mut Writer, watch: &mut Watch<'a>, counts: &mut Counts) {
+        let mut rewriting = Rewriting {
+            signal: self.batch.signal(),
+            options: self.options,
+            cumulative: self.cumulative,
+            known: self.known,
+            watch,
+            counts,
+        };
+        for f in Fields::new(self.batch.otlp()) {
+            if f.number == field::REQUEST_RESOURCE {
+                let raw = f.value.as_bytes();
+                w.message_of(f.number, raw.len(), |w| rewriting.resource(w, raw));
+            } else {
+                w.raw(f.raw);
+            }
+        }
+    }
+}
+
 /// How many items at the beginning need no change; `None` if nothing does.
-fn known_to_fit(batch: &Batch, options: &Options) -> Option<usize> {
+fn known_to_fit<'a>(batch: &'a Batch, options: &Options, watch: &mut Watch<'a>) -> Option<usize> {
     let signal = batch.signal();
     let mut known = 0;
     for items in batch.resources() {
@@ -153,6 +191,7 @@ fn known_to_fit(batch: &Batch, options: &Options) -> Option<usize> {
         {
             return Some(known);
         }
+        watch.resource(items.resource.raw());
         for scope in items.scopes() {
             let scope_attributes = scope.scope.attributes();
             let cx = Cx::new(signal, options, attributes.count(), scope_attributes.count());
@@ -160,7 +199,7 @@ fn known_to_fit(batch: &Batch, options: &Options) -> Option<usize> {
                 return Some(known);
             }
             for item in scope.items() {
-                if !item_fits(item, &cx) {
+                if !item_fits(item, &cx, watch) {
                     return Some(known);
                 }
                 known += 1;
@@ -171,18 +210,20 @@ fn known_to_fit(batch: &Batch, options: &Options) -> Option<usize> {
 }
 
 /// A request on its way into another one.
-struct Rewriting<'c> {
+struct Rewriting<'a, 'w> {
     signal: Signal,
-    options: &'c Options,
+    options: &'w Options,
     cumulative: bool,
     /// How many of the items to come have been checked and need no change.
     known: usize,
-    counts: &'c mut Counts,
+    watch: &'w mut Watch<'a>,
+    counts: &'w mut Counts,
 }
 
-impl Rewriting<'_> {
-    fn resource(&mut self, w: &mut Writer, raw: &[u8]) {
+impl<'a> Rewriting<'a, '_> {
+    fn resource(&mut self, w: &mut Writer, raw: &'a [u8]) {
         let items = ResourceItems::read(raw);
+        self.watch.resource(items.resource.raw());
         let rules = resource_rules(self.signal, items);
         let added = Added::to(items.resource, self.options);
         let fitted = attributes::fit(items.resource.attributes(), added.iter(), &rules, self.counts);
@@ -204,7 +245,7 @@ impl Rewriting<'_> {
         }
     }
 
-    fn scope(&mut self, w: &mut Writer, raw: &[u8], resource: usize) {
+    fn scope(&mut self, w: &mut Writer, raw: &'a [u8], resource: usize) {
         let items = ScopeItems::read(raw);
         let rules = scope_rules(self.signal, items);
         let fitted = attributes::fit(items.scope.attributes(), None, &rules, self.counts);
@@ -220,17 +261,31 @@ impl Rewriting<'_> {
                 });
             });
         }
-        for f in Fields::new(raw) {
-            match f.number {
-                field::scope_items::SCOPE => {}
-                field::scope_items::ITEMS if self.known > 0 => {
-                    self.known -= 1;
-                    w.raw(f.raw);
+        // What needs no change is copied together, up to what does.
+        let mut copied = 0;
+        let mut fields = Fields::new(raw);
+        while let Some(f) = fields.next() {
+            let check = match f.number {
+                field::scope_items::SCOPE => None,
+                field::scope_items::ITEMS if self.known == 0 => {
+                    match check_item(f.value.as_bytes(), &cx, self.watch) {
+                        Check::Fits => continue,
+                        check => Some(check),
+                    }
                 }
-                field::scope_items::ITEMS => write_item(w, &f, &cx, self.counts),
-                _ => w.raw(f.raw),
+                number => {
+                    self.known -= usize::from(number == field::scope_items::ITEMS);
+                    continue;
+                }
+            };
+            let end = raw.len() - fields.remaining();
+            w.raw(&raw[copied..end - f.raw.len()]);
+            copied = end;
+            if let Some(check) = check {
+                write_item(w, &f, &check, &cx, self.counts);
             }
         }
+        w.raw(&raw[copied..]);
     }
 }
 

@@ -3,6 +3,7 @@
 use super::limits::attributes::{self, Fit, Fitted, Metrics, Rules};
 use super::limits::{Added, ITEM_ATTRIBUTES, RESOURCE_ATTRIBUTES, SCOPE_ATTRIBUTES, cut};
 use super::limits::{Copies, error_message};
+use super::look::Look;
 use super::{Counts, Options, json, reason};
 use muxbridge_core::Signal;
 use muxbridge_pdata::view::{AnyValue, Resource, Scope, Span, SpanKind, StatusCode, text};
@@ -206,7 +207,7 @@ pub(super) fn push_span<'a>(
 ) {
     let fitted = attributes::fit(
         span.attributes(),
-        Copies::of(span, options.ai_monitoring).iter(),
+        Copies::of(&Look::at(span.raw()), options.ai_monitoring).iter(),
         &rules(ITEM_ATTRIBUTES),
         counts,
     );

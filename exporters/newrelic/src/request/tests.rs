@@ -21,8 +21,10 @@ fn header<'a>(request: &'a Request<Bytes>, name: &str) -> &'a str {
 
 #[test]
 fn the_headers_are_those_that_each_format_needs() {
-    let otlp =
-        route(Api::Otlp, Compression::Zstd).request(&spans(), &mut Counts::default()).unwrap().unwrap();
+    let otlp = route(Api::Otlp, Compression::Zstd)
+        .request(&spans(), &mut Watch::default(), &mut Counts::default())
+        .unwrap()
+        .unwrap();
     for (name, value) in [
         ("api-key", "canary-key"),
         ("content-type", "application/x-protobuf"),
@@ -36,7 +38,8 @@ fn the_headers_are_those_that_each_format_needs() {
         [(TraceFormat::Newrelic, "newrelic", "1"), (TraceFormat::Zipkin, "zipkin", "2")]
     {
         let route = route(Api::Trace(format), Compression::Gzip);
-        let request = route.request(&spans(), &mut Counts::default()).unwrap().unwrap();
+        let request =
+            route.request(&spans(), &mut Watch::default(), &mut Counts::default()).unwrap().unwrap();
         assert_eq!(header(&request, "api-key"), "canary-key");
         assert_eq!(header(&request, "content-type"), "application/json");
         assert_eq!(header(&request, "content-encoding"), "gzip");
@@ -50,8 +53,10 @@ fn the_headers_are_those_that_each_format_needs() {
 
 #[test]
 fn a_request_cannot_be_printed_with_its_key() {
-    let request =
-        route(Api::Otlp, Compression::None).request(&spans(), &mut Counts::default()).unwrap().unwrap();
+    let request = route(Api::Otlp, Compression::None)
+        .request(&spans(), &mut Watch::default(), &mut Counts::default())
+        .unwrap()
+        .unwrap();
     assert!(!format!("{request:?}").contains("canary"));
 }
 
@@ -68,8 +73,26 @@ fn the_request_id_is_a_version_4_uuid_that_depends_on_the_bytes_alone() {
 fn a_request_of_a_million_bytes_on_the_wire_is_too_large_and_not_sent() {
     let joined: Bytes = spans().otlp().repeat(1_200_000 / spans().otlp().len()).into();
     let large = batch(Signal::Traces, joined);
-    let result = route(Api::Otlp, Compression::None).request(&large, &mut Counts::default());
+    let result =
+        route(Api::Otlp, Compression::None).request(&large, &mut Watch::default(), &mut Counts::default());
     assert!(matches!(result, Err(ExportError::TooLarge { .. })));
     // The same spans fit when they are compressed.
-    assert!(route(Api::Otlp, Compression::Gzip).request(&large, &mut Counts::default()).is_ok());
+    assert!(
+        route(Api::Otlp, Compression::Gzip)
+            .request(&large, &mut Watch::default(), &mut Counts::default())
+            .is_ok()
+    );
+}
+
+#[test]
+fn the_room_that_is_kept_remembers_nothing_of_the_request_before() {
+    let long: Bytes = spans().otlp().repeat(30).into();
+    let unchanged = encode::otlp(&spans(), &Options::default(), &mut Counts::default());
+    let batches = [batch(Signal::Traces, long), spans(), batch(Signal::Traces, unchanged)];
+    for batch in batches.iter().chain(&batches) {
+        let route = route(Api::Otlp, Compression::Zstd);
+        let request = route.request(batch, &mut Watch::default(), &mut Counts::default()).unwrap().unwrap();
+        let plain = encode::otlp(batch, &Options::default(), &mut Counts::default());
+        assert!(*request.body() == Compression::Zstd.encode(&plain).unwrap());
+    }
 }

@@ -2,6 +2,8 @@
 
 use super::attributes::{self, Metrics};
 use super::{Cx, VALUE_CHARS, cut, metrics, rewrite};
+use crate::encode::look::{Key, Look};
+use crate::encode::watch::Watch;
 use crate::encode::{Counts, reason};
 use muxbridge_pdata::schema::field;
 use muxbridge_pdata::view::{AnyValue, Event, KeyValue, LogRecord, Span, Status, StatusCode, text};
@@ -12,33 +14,57 @@ use muxbridge_pdata::{Signal, Writer};
 const BODY_CHARS: usize = 32_768;
 const BODY_BYTES: usize = 128_000;
 
-/// Whether the item may be sent as it is.
-pub(super) fn item_fits(raw: &[u8], cx: &Cx) -> bool {
+/// Whether the item may be sent as it is. Only then `watch` has seen it.
+pub(super) fn item_fits<'a>(raw: &'a [u8], cx: &Cx, watch: &mut Watch<'a>) -> bool {
     match cx.signal {
-        Signal::Traces => matches!(check_span(raw, cx), Check::Fits),
+        Signal::Traces => {
+            let mut look = Look::default();
+            let fits = matches!(check_span(raw, cx, &mut look), Check::Fits);
+            if fits {
+                watch.span(&look);
+            }
+            fits
+        }
         Signal::Logs => log_fits(LogRecord::read(raw), cx),
         Signal::Metrics => metrics::fits(raw, cx),
     }
 }
 
-/// Writes the item as a whole field, or leaves it out.
-pub(super) fn write_item(w: &mut Writer, f: &Field<'_>, cx: &Cx, counts: &mut Counts) {
+/// Looks at an item that is about to be written.
+pub(super) fn check_item<'a>(raw: &'a [u8], cx: &Cx, watch: &mut Watch<'a>) -> Check<'a> {
+    let fits = match cx.signal {
+        Signal::Traces => {
+            let mut look = Look::default();
+            let check = check_span(raw, cx, &mut look);
+            match check {
+                // It was looked at no further than to what is wrong.
+                Check::Breaks if watch.wants() => watch.span(&Look::at(raw)),
+                _ => watch.span(&look),
+            }
+            return check;
+        }
+        Signal::Logs => log_fits(LogRecord::read(raw), cx),
+        Signal::Metrics => metrics::fits(raw, cx),
+    };
+    if fits { Check::Fits } else { Check::Breaks }
+}
+
+/// Writes an item that has to be changed as a whole field, or leaves it out.
+pub(super) fn write_item(w: &mut Writer, f: &Field<'_>, check: &Check<'_>, cx: &Cx, counts: &mut Counts) {
     let raw = f.value.as_bytes();
-    match cx.signal {
-        Signal::Traces => match check_span(raw, cx) {
-            Check::Fits => w.raw(f.raw),
-            Check::Lacks(copies) => w.message_of(f.number, raw.len() + COPIES_BYTES, |w| {
-                w.raw(raw);
-                for (key, value) in copies.iter() {
-                    w.attribute(field::span::ATTRIBUTES, key.as_bytes(), value);
-                }
-            }),
-            Check::Breaks => fit_span(w, Span::read(raw), cx, counts),
+    match check {
+        Check::Fits => w.raw(f.raw),
+        Check::Lacks(copies) => w.message_of(f.number, raw.len() + COPIES_BYTES, |w| {
+            w.raw(raw);
+            for (key, value) in copies.iter() {
+                w.attribute(field::span::ATTRIBUTES, key.as_bytes(), value);
+            }
+        }),
+        Check::Breaks => match cx.signal {
+            Signal::Traces => fit_span(w, Span::read(raw), cx, counts),
+            Signal::Logs => fit_log(w, LogRecord::read(raw), cx, counts),
+            Signal::Metrics => metrics::fit(w, raw, cx, counts),
         },
-        Signal::Logs if log_fits(LogRecord::read(raw), cx) => w.raw(f.raw),
-        Signal::Logs => fit_log(w, LogRecord::read(raw), cx, counts),
-        Signal::Metrics if metrics::fits(raw, cx) => w.raw(f.raw),
-        Signal::Metrics => metrics::fit(w, raw, cx, counts),
     }
 }
 
@@ -84,9 +110,7 @@ pub(crate) fn error_message<'a>(span: Span<'a>) -> &'a [u8] {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Copies<'a> {
     provider: Option<AnyValue<'a>>,
-    system: bool,
     cached: Option<AnyValue<'a>>,
-    cached_old: bool,
 }
 
 /// About how long they are: `gen_ai.system` and the name of a provider.
@@ -94,36 +118,28 @@ const COPIES_BYTES: usize = 40;
 
 impl<'a> Copies<'a> {
     /// Those that a span lacks.
-    pub(crate) fn of(span: Span<'a>, wanted: bool) -> Self {
-        let mut copies = Copies::default();
-        if wanted {
-            span.attributes().for_each(|kv| copies.see(kv));
-        }
-        copies
+    #[inline]
+    pub(crate) fn of(look: &Look<'a>, wanted: bool) -> Self {
+        let copy = |from, to| match (look.get(from), look.get(to)) {
+            (Some(from), None) if wanted => Some(from.value),
+            _ => None,
+        };
+        Copies { provider: copy(Key::Provider, Key::System), cached: copy(Key::Cached, Key::CachedOld) }
     }
 
-    /// Takes note of one attribute; of several with one key the first one counts.
-    fn see(&mut self, kv: KeyValue<'a>) {
-        let Some(rest) = kv.key.strip_prefix(b"gen_ai.") else { return };
-        match rest {
-            b"provider.name" => self.provider = self.provider.or(Some(kv.value)),
-            b"system" => self.system = true,
-            b"usage.cache_read.input_tokens" => self.cached = self.cached.or(Some(kv.value)),
-            b"usage.cache_read_input_tokens" => self.cached_old = true,
-            _ => {}
-        }
+    fn len(&self) -> usize {
+        usize::from(self.provider.is_some()) + usize::from(self.cached.is_some())
     }
 
     /// What is to be added.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, AnyValue<'a>)> + use<'a> {
-        let provider = self.provider.filter(|_| !self.system).map(|v| ("gen_ai.system", v));
-        let cached = self.cached.filter(|_| !self.cached_old);
-        provider.into_iter().chain(cached.map(|v| ("gen_ai.usage.cache_read_input_tokens", v)))
+        let provider = self.provider.map(|v| ("gen_ai.system", v));
+        provider.into_iter().chain(self.cached.map(|v| ("gen_ai.usage.cache_read_input_tokens", v)))
     }
 }
 
-/// What has to be done to a span.
-enum Check<'a> {
+/// What has to be done to an item.
+pub(super) enum Check<'a> {
     /// Nothing.
     Fits,
     /// These are to be added, and that is all.
@@ -132,26 +148,28 @@ enum Check<'a> {
     Breaks,
 }
 
-/// One pass over a span, without allocation: most spans leave as they came, or with an attribute more.
-fn check_span<'a>(raw: &'a [u8], cx: &Cx) -> Check<'a> {
+/// One pass over a span, without allocation: most spans leave as they came, or with an attribute more. `look` gets what it
+/// finds on the way; it has seen all of the span unless that breaks a limit.
+fn check_span<'a>(raw: &'a [u8], cx: &Cx, look: &mut Look<'a>) -> Check<'a> {
     use field::span::{ATTRIBUTES, EVENTS, NAME, SPAN_ID, STATUS, TRACE_ID, TRACE_STATE};
     let rules = cx.rules(Metrics::None);
     let (mut trace_id, mut span_id, mut attributes) = (false, false, 0);
-    let mut status = Status::default();
-    let mut error_type = None;
-    let mut copies = Copies::default();
     for f in Fields::new(raw) {
         let fits = match f.number {
             ATTRIBUTES => {
-                let kv = KeyValue::read(f.value.as_bytes());
+                let raw = f.value.as_bytes();
                 attributes += 1;
-                if cx.ai {
-                    copies.see(kv);
+                match attributes::plain_key(raw) {
+                    Some(key) => {
+                        look.attribute(key, raw);
+                        attributes::free_in_spans(key)
+                    }
+                    None => {
+                        let kv = KeyValue::read(raw);
+                        look.attribute(kv.key, raw);
+                        attributes::attribute_fits(kv, &rules)
+                    }
                 }
-                if kv.key == b"error.type" {
-                    error_type = error_type.or(Some(kv.value));
-                }
-                attributes::attribute_fits(kv, &rules)
             }
             TRACE_ID => {
                 trace_id = is_id(f.value.as_bytes());
@@ -163,20 +181,24 @@ fn check_span<'a>(raw: &'a [u8], cx: &Cx) -> Check<'a> {
             }
             NAME | TRACE_STATE => short(f.value.as_bytes()),
             STATUS => {
-                status = Status::read(f.value.as_bytes());
-                short(status.message)
+                look.status = Status::read(f.value.as_bytes());
+                short(look.status.message)
             }
             EVENTS => event_fits(Event::read(f.value.as_bytes()), cx),
-            _ => true,
+            _ => {
+                look.field(&f);
+                true
+            }
         };
         if !fits {
             return Check::Breaks;
         }
     }
-    let unexplained = status.code == StatusCode::Error
-        && status.message.is_empty()
-        && matches!(error_type, Some(AnyValue::String(text)) if !text.is_empty());
-    let added = copies.iter().count();
+    let unexplained = look.status.code == StatusCode::Error
+        && look.status.message.is_empty()
+        && matches!(look.get(Key::Error).map(|kv| kv.value), Some(AnyValue::String(text)) if !text.is_empty());
+    let copies = Copies::of(look, cx.ai);
+    let added = copies.len();
     if !trace_id || !span_id || unexplained || attributes + added > cx.max {
         return Check::Breaks;
     }
@@ -197,8 +219,8 @@ fn fit_span(w: &mut Writer, span: Span<'_>, cx: &Cx, counts: &mut Counts) {
         counts.drop(reason::NO_ID, 1);
         return;
     }
-    let fitted =
-        attributes::fit(span.attributes(), Copies::of(span, cx.ai).iter(), &cx.rules(Metrics::None), counts);
+    let copies = Copies::of(&Look::at(span.raw()), cx.ai);
+    let fitted = attributes::fit(span.attributes(), copies.iter(), &cx.rules(Metrics::None), counts);
     // The type may also have come out of a map.
     let message = match error_message(span) {
         [] if span.status.code == StatusCode::Error => fitted.text("error.type"),
