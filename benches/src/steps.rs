@@ -212,9 +212,10 @@ pub(crate) fn delta(series: InitialSeries) -> Result<Step, BoxError> {
 pub(crate) fn lines(series: InitialSeries) -> Result<Step, BoxError> {
     let mut convert = converter(series)?;
     let options = Config::default().metrics.options(encode::Dialect::Dogstatsd, 1432, "");
+    let mut written = encode::Written::default();
     Ok(Box::new(move |number| {
         let batch = convert(number)?.ok_or("no point has changed")?;
-        let lines = encode::encode(&batch, &options, &mut encode::Counts::default());
+        let lines = encode::encode_again(&mut written, &batch, &options, &mut encode::Counts::default());
         black_box(encode::pack(&lines, options.max_packet));
         Ok(())
     }))

@@ -6,20 +6,24 @@
 pub mod events;
 mod histogram;
 pub mod host;
+mod labels;
 mod lines;
 mod number;
 pub mod origin;
 pub mod output;
 mod point;
 mod replay;
+mod samples;
 mod tags;
 pub mod value;
 
+pub use labels::Labels;
 use lines::Lines;
 pub use number::rate;
 use output::Output;
 use point::Encoder;
 pub use replay::Bucket;
+use samples::Samples;
 pub use tags::resource_tags;
 
 use muxbridge_core::{Batch, Signal};
@@ -182,18 +186,43 @@ impl Messages {
     }
 }
 
+/// Texts that were written before, and are needed again for most batches of the same sources.
+#[derive(Debug, Default)]
+pub struct Written {
+    labels: Labels,
+    samples: Samples,
+}
+
 /// The lines of a batch of metrics; nothing for another signal. What is left out is added to `counts`.
 pub fn encode(batch: &Batch, options: &Options, counts: &mut Counts) -> Messages {
-    walk(batch, options, counts, Lines::new(options, batch.items())).finish()
+    encode_again(&mut Written::default(), batch, options, counts)
+}
+
+/// As [`encode`], with what was written for earlier batches, always with the same options.
+pub fn encode_again(
+    written: &mut Written,
+    batch: &Batch,
+    options: &Options,
+    counts: &mut Counts,
+) -> Messages {
+    let Written { labels, samples } = written;
+    let lines = Lines::new(options, samples, batch.items());
+    walk(labels, batch, options, counts, lines).finish(labels)
 }
 
 /// Hands every number and distribution of a batch of metrics to `output`, and nothing of another signal. What is left
-/// out is added to `counts`.
-pub fn walk<O: Output>(batch: &Batch, options: &Options, counts: &mut Counts, output: O) -> O {
+/// out is added to `counts`. `labels` are those of earlier batches with the same options.
+pub fn walk<O: Output>(
+    labels: &mut Labels,
+    batch: &Batch,
+    options: &Options,
+    counts: &mut Counts,
+    output: O,
+) -> O {
     if batch.signal() != Signal::Metrics {
         return output;
     }
-    let mut encoder = Encoder::new(options, counts, output);
+    let mut encoder = Encoder::new(labels, options, counts, output);
     for resource in batch.resources() {
         encoder.resource(&resource.resource);
         for metric in resource.scopes().flat_map(|s| s.metrics()) {

@@ -7,12 +7,13 @@ pub mod transport;
 
 pub use config::{Config, HistogramsConfig, MetricsConfig, check_transport};
 use encode::events::{Event, ServiceCheck};
-use encode::{Counts, Dialect, Options};
+use encode::{Counts, Dialect, Options, Written};
 use muxbridge_core::config::Problems;
 use muxbridge_core::{
     Batch, BuildContext, BuildError, Delivered, ExportError, Exporter, ExporterFactory, ExporterKind, Needs,
     Preview, Signal, TemporalityNeed, names,
 };
+use std::sync::Mutex;
 use std::time::Duration;
 use telemetry::Telemetry;
 use transport::{Endpoint, Transport};
@@ -70,9 +71,12 @@ fn options(config: &Config, cgroup: impl FnOnce() -> String) -> Result<Options, 
 
 /// Shows the lines of batches of metrics, as they are sent but for how they are packed.
 pub fn preview_lines(options: &Options, batches: &[Batch], preview: &mut Preview) {
+    let mut written = Written::default();
     for batch in batches {
         let mut counts = Counts::default();
-        encode::encode(batch, options, &mut counts).iter().for_each(|message| preview.line(message));
+        encode::encode_again(&mut written, batch, options, &mut counts)
+            .iter()
+            .for_each(|message| preview.line(message));
         preview.dropped(counts.dropped());
         preview.adjusted(counts.adjusted());
     }
@@ -81,6 +85,8 @@ pub fn preview_lines(options: &Options, batches: &[Batch], preview: &mut Preview
 /// Encodes metrics and hands the packets to the socket's queue.
 pub struct StatsdExporter {
     options: Options,
+    /// Held for as long as it takes to encode a batch. A second batch that comes meanwhile does without.
+    written: Mutex<Written>,
     transport: Transport,
     telemetry: Option<Telemetry>,
     cx: BuildContext,
@@ -91,7 +97,7 @@ impl StatsdExporter {
     /// seconds what it sent.
     pub fn new(options: Options, transport: Transport, telemetry: bool, cx: &BuildContext) -> Self {
         let telemetry = telemetry.then(|| Telemetry::new(&transport, &options, cx));
-        StatsdExporter { options, transport, telemetry, cx: cx.clone() }
+        StatsdExporter { options, written: Mutex::default(), transport, telemetry, cx: cx.clone() }
     }
 
     /// Sends events and service checks. One that is longer than a packet is left out and counted; how many were.
@@ -133,7 +139,10 @@ impl StatsdExporter {
 impl Exporter for StatsdExporter {
     async fn export(&self, batch: &Batch) -> Result<Delivered, ExportError> {
         let mut counts = Counts::default();
-        let messages = encode::encode(batch, &self.options, &mut counts);
+        let messages = match self.written.try_lock() {
+            Ok(mut written) => encode::encode_again(&mut written, batch, &self.options, &mut counts),
+            Err(_) => encode::encode(batch, &self.options, &mut counts),
+        };
         self.transport.send(&encode::pack(&messages, self.options.max_packet))?;
         if let Some(telemetry) = &self.telemetry {
             telemetry.sent(messages.len() as u64, 0, 0);

@@ -3,7 +3,7 @@
 use super::common::{AnyValue, KeyValue, find};
 use super::{Numbers, Repeated};
 use crate::schema::field;
-use crate::wire::{Fields, Value};
+use crate::wire::{Field, Fields, Value};
 
 /// `AggregationTemporality`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -180,10 +180,34 @@ impl Number {
 /// The flag of a point that says: the series has no value any more.
 const NO_RECORDED_VALUE: u64 = 1;
 
+/// Where the attributes of a point stand.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    from: usize,
+    to: usize,
+}
+
+impl Span {
+    /// Adds a field that was just read.
+    #[inline]
+    fn add(&mut self, field: &Field<'_>, after: &Fields<'_>, message: &[u8]) {
+        let to = message.len() - after.remaining();
+        if self.to == 0 {
+            self.from = to - field.raw.len();
+        }
+        self.to = to;
+    }
+
+    fn of<'a>(&self, message: &'a [u8]) -> &'a [u8] {
+        message.get(self.from..self.to).unwrap_or_default()
+    }
+}
+
 /// `NumberDataPoint`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NumberPoint<'a> {
     raw: &'a [u8],
+    attributes: Span,
     /// Nanoseconds since 1970; 0 if unknown.
     pub start: u64,
     /// Nanoseconds since 1970.
@@ -198,8 +222,10 @@ impl<'a> NumberPoint<'a> {
     /// Reads the body of the message.
     pub fn read(raw: &'a [u8]) -> Self {
         let mut view = NumberPoint { raw, ..Default::default() };
-        for f in Fields::new(raw) {
+        let mut fields = Fields::new(raw);
+        while let Some(f) = fields.next() {
             match f.number {
+                field::number_point::ATTRIBUTES => view.attributes.add(&f, &fields, raw),
                 field::point::START_TIME => view.start = f.value.as_u64(),
                 field::point::TIME => view.time = f.value.as_u64(),
                 field::number_point::AS_DOUBLE => view.value = Some(Number::Double(double(f.value))),
@@ -216,6 +242,12 @@ impl<'a> NumberPoint<'a> {
     /// The body of the message.
     pub fn raw(&self) -> &'a [u8] {
         self.raw
+    }
+
+    /// Its attributes as they stand in the message, from the first to the end of the last. If something stands between them,
+    /// that is in it too; points with the same bytes here have the same attributes.
+    pub fn attribute_fields(&self) -> &'a [u8] {
+        self.attributes.of(self.raw)
     }
 
     /// Its attributes.
@@ -238,6 +270,7 @@ impl<'a> NumberPoint<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HistogramPoint<'a> {
     raw: &'a [u8],
+    attributes: Span,
     /// Nanoseconds since 1970; 0 if unknown.
     pub start: u64,
     /// Nanoseconds since 1970.
@@ -258,8 +291,10 @@ impl<'a> HistogramPoint<'a> {
     /// Reads the body of the message.
     pub fn read(raw: &'a [u8]) -> Self {
         let mut view = HistogramPoint { raw, ..Default::default() };
-        for f in Fields::new(raw) {
+        let mut fields = Fields::new(raw);
+        while let Some(f) = fields.next() {
             match f.number {
+                field::histogram_point::ATTRIBUTES => view.attributes.add(&f, &fields, raw),
                 field::point::START_TIME => view.start = f.value.as_u64(),
                 field::point::TIME => view.time = f.value.as_u64(),
                 field::point::COUNT => view.count = f.value.as_u64(),
@@ -278,6 +313,12 @@ impl<'a> HistogramPoint<'a> {
     /// The body of the message.
     pub fn raw(&self) -> &'a [u8] {
         self.raw
+    }
+
+    /// Its attributes as they stand in the message, from the first to the end of the last. If something stands between them,
+    /// that is in it too; points with the same bytes here have the same attributes.
+    pub fn attribute_fields(&self) -> &'a [u8] {
+        self.attributes.of(self.raw)
     }
 
     /// Its attributes.
@@ -310,6 +351,7 @@ impl<'a> HistogramPoint<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ExponentialPoint<'a> {
     raw: &'a [u8],
+    attributes: Span,
     /// Nanoseconds since 1970; 0 if unknown.
     pub start: u64,
     /// Nanoseconds since 1970.
@@ -367,8 +409,10 @@ impl<'a> ExponentialPoint<'a> {
     pub fn read(raw: &'a [u8]) -> Self {
         use field::exponential_point as f_;
         let mut view = ExponentialPoint { raw, ..Default::default() };
-        for f in Fields::new(raw) {
+        let mut fields = Fields::new(raw);
+        while let Some(f) = fields.next() {
             match f.number {
+                f_::ATTRIBUTES => view.attributes.add(&f, &fields, raw),
                 field::point::START_TIME => view.start = f.value.as_u64(),
                 field::point::TIME => view.time = f.value.as_u64(),
                 field::point::COUNT => view.count = f.value.as_u64(),
@@ -392,6 +436,12 @@ impl<'a> ExponentialPoint<'a> {
         self.raw
     }
 
+    /// Its attributes as they stand in the message, from the first to the end of the last. If something stands between them,
+    /// that is in it too; points with the same bytes here have the same attributes.
+    pub fn attribute_fields(&self) -> &'a [u8] {
+        self.attributes.of(self.raw)
+    }
+
     /// Its attributes.
     pub fn attributes(&self) -> Repeated<'a, KeyValue<'a>> {
         Repeated::new(self.raw, field::exponential_point::ATTRIBUTES, KeyValue::read)
@@ -407,6 +457,7 @@ impl<'a> ExponentialPoint<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SummaryPoint<'a> {
     raw: &'a [u8],
+    attributes: Span,
     /// Nanoseconds since 1970; 0 if unknown.
     pub start: u64,
     /// Nanoseconds since 1970.
@@ -432,8 +483,10 @@ impl<'a> SummaryPoint<'a> {
     /// Reads the body of the message.
     pub fn read(raw: &'a [u8]) -> Self {
         let mut view = SummaryPoint { raw, ..Default::default() };
-        for f in Fields::new(raw) {
+        let mut fields = Fields::new(raw);
+        while let Some(f) = fields.next() {
             match f.number {
+                field::summary_point::ATTRIBUTES => view.attributes.add(&f, &fields, raw),
                 field::point::START_TIME => view.start = f.value.as_u64(),
                 field::point::TIME => view.time = f.value.as_u64(),
                 field::point::COUNT => view.count = f.value.as_u64(),
@@ -450,6 +503,12 @@ impl<'a> SummaryPoint<'a> {
     /// The body of the message.
     pub fn raw(&self) -> &'a [u8] {
         self.raw
+    }
+
+    /// Its attributes as they stand in the message, from the first to the end of the last. If something stands between them,
+    /// that is in it too; points with the same bytes here have the same attributes.
+    pub fn attribute_fields(&self) -> &'a [u8] {
+        self.attributes.of(self.raw)
     }
 
     /// Its attributes.

@@ -7,7 +7,7 @@ use super::sketch::Sketch;
 use muxbridge_core::Batch;
 use muxbridge_exporter_statsd::encode::output::{Kind, Output, Series, Totals};
 use muxbridge_exporter_statsd::encode::value::write_json_string;
-use muxbridge_exporter_statsd::encode::{Bucket, Counts, Options, walk};
+use muxbridge_exporter_statsd::encode::{Bucket, Counts, Labels, Options, walk};
 use muxbridge_pdata::Writer;
 use muxbridge_pdata::view::Number;
 use schemars::JsonSchema;
@@ -55,7 +55,7 @@ pub fn intake(
     counts: &mut Counts,
 ) -> Intake {
     let output = Collect { to, host, now, ..Collect::default() };
-    walk(batch, options, counts, output).finish()
+    walk(&mut Labels::default(), batch, options, counts, output).finish()
 }
 
 /// One series of numbers in one second.

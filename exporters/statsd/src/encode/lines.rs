@@ -1,161 +1,199 @@
 //! Lines: how each dialect writes numbers and distributions.
 
+use super::labels::Labels;
 use super::number;
 use super::output::{Kind, Output, Series, Totals};
 use super::replay::Bucket;
+use super::samples::Samples;
 use super::tags;
 use super::{Dialect, Messages, Options};
+use foldhash::fast::RandomState;
 use muxbridge_pdata::view::Number;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
 const NANOS: u64 = 1_000_000_000;
 
+/// Marks the tags of a value that has one more than its point: they are in `Lines::own`.
+const OWN: u32 = 1 << 31;
+
 /// Writes the lines of one batch.
 pub(super) struct Lines<'o> {
-    options: &'o Options,
-    /// The messages, and behind the last one what is being written.
-    out: Messages,
-    /// Whether a message of the current point was longer than a packet.
-    too_large: bool,
-    merged: Merged,
-}
-
-/// Numbers that are held back, so that those of one series are one line.
-#[derive(Default)]
-struct Merged {
-    /// The heads and the tails of their lines, one behind the other.
-    text: String,
+    samples: &'o mut Samples,
+    out: Out<'o>,
+    names: Texts,
+    /// The tags of values that have one more than their point.
+    own: Texts,
+    /// Numbers that are held back, so that those of one series are one line.
     held: Vec<Held>,
-    /// Which one it is, by the hash of its text.
-    index: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
-    random: RandomState,
+    /// Which one it is, by name, tags and kind.
+    index: HashMap<(u32, u32, Kind), u32, RandomState>,
 }
 
 struct Held {
-    /// Where its head, its tail and its text begin and end.
-    start: usize,
-    split: usize,
-    end: usize,
+    name: u32,
+    tags: u32,
     value: Number,
     kind: Kind,
 }
 
-impl Merged {
-    /// Adds a value to those of its series. `start` and `split` are where its head and its tail begin.
-    fn add(&mut self, start: usize, split: usize, value: Number, kind: Kind) {
-        let next = self.held.len() as u32;
-        let hash = self.random.hash_one((&self.text[start..], kind));
-        let i = *self.index.entry(hash).or_insert(next);
-        match self.held.get_mut(i as usize) {
-            // Two texts with one hash would be two lines: as rare as it is harmless.
-            Some(held) if held.kind == kind && self.text[held.start..held.end] == self.text[start..] => {
-                held.value = if kind == Kind::Count { add(held.value, value) } else { value };
-                self.text.truncate(start);
-            }
-            _ => self.held.push(Held { start, split, end: self.text.len(), value, kind }),
-        }
-    }
+/// The messages, and behind the last one what is being written.
+struct Out<'o> {
+    options: &'o Options,
+    messages: Messages,
+    /// Whether a message of the current point was longer than a packet.
+    too_large: bool,
 }
 
-/// Hands on what is a hash already.
+/// Texts, each once.
 #[derive(Default)]
-struct Hashed(u64);
+struct Texts {
+    all: Vec<Box<str>>,
+    index: HashMap<Box<str>, u32, RandomState>,
+    last: u32,
+}
 
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
+impl Texts {
+    /// The place of the text that consists of these parts.
+    fn place(&mut self, parts: [&str; 2]) -> u32 {
+        let last = self.all.get(self.last as usize);
+        if last.is_some_and(|text| text.strip_prefix(parts[0]) == Some(parts[1])) {
+            return self.last;
+        }
+        let text = parts.concat().into_boxed_str();
+        let next = self.all.len() as u32;
+        self.last = *self.index.entry(text.clone()).or_insert(next);
+        if self.last == next {
+            self.all.push(text);
+        }
+        self.last
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |hash, byte| hash << 8 | u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
+    fn get(&self, place: u32) -> &str {
+        self.all.get(place as usize).map_or("", |text| text)
     }
 }
 
 impl<'o> Lines<'o> {
     /// Lines for about `items` points.
-    pub(super) fn new(options: &'o Options, items: usize) -> Self {
-        let mut out = Messages::default();
-        out.ends.reserve(items);
-        Lines { options, out, too_large: false, merged: Merged::default() }
-    }
-
-    pub(super) fn finish(mut self) -> Messages {
-        let merged = std::mem::take(&mut self.merged);
-        for held in &merged.held {
-            let (head, tail) = (&merged.text[held.start..held.split], &merged.text[held.split..held.end]);
-            self.number_line(head, tail, held.value, held.kind);
+    pub(super) fn new(options: &'o Options, samples: &'o mut Samples, items: usize) -> Self {
+        let mut messages = Messages::default();
+        messages.ends.reserve(items);
+        Lines {
+            samples,
+            out: Out { options, messages, too_large: false },
+            names: Texts::default(),
+            own: Texts::default(),
+            held: Vec::new(),
+            index: HashMap::default(),
         }
-        self.out
     }
 
-    /// Writes a number between its head and its tail. A sign makes a change of a level for every server but Datadog's,
-    /// so that a negative level goes there as a zero and the change, in one message.
-    fn number_line(&mut self, head: &str, tail: &str, value: Number, kind: Kind) {
-        let line = &mut self.out.text;
+    /// The messages. The tags of the series are in `labels`.
+    pub(super) fn finish(mut self, labels: &Labels) -> Messages {
+        for held in &self.held {
+            let tags = if held.tags < OWN { labels.text(held.tags) } else { self.own.get(held.tags - OWN) };
+            self.out.number(self.names.get(held.name), tags, 0, held.value, held.kind);
+        }
+        self.out.messages
+    }
+
+    /// Adds a value to those of its series.
+    fn hold(&mut self, name: u32, tags: u32, value: Number, kind: Kind) {
+        let next = self.held.len() as u32;
+        let i = *self.index.entry((name, tags, kind)).or_insert(next);
+        match self.held.get_mut(i as usize) {
+            Some(held) => held.value = if kind == Kind::Count { add(held.value, value) } else { value },
+            None => self.held.push(Held { name, tags, value, kind }),
+        }
+    }
+}
+
+impl Out<'_> {
+    fn dialect(&self) -> Dialect {
+        self.options.dialect
+    }
+
+    /// Writes a number. A sign makes a change of a level for every server but Datadog's, so that a negative level goes there
+    /// as a zero and the change, in one message. `seconds` is its time, 0 if it goes without one.
+    fn number(&mut self, name: &str, tags: &str, seconds: u64, value: Number, kind: Kind) {
         let level = kind == Kind::Gauge;
-        if level && value.as_f64() < 0.0 && self.options.dialect != Dialect::Dogstatsd {
-            line.push_str(head);
-            line.push_str("0|g");
-            line.push_str(tail);
-            line.push('\n');
+        if level && value.as_f64() < 0.0 && self.dialect() != Dialect::Dogstatsd {
+            self.head(name, tags);
+            self.messages.text.push_str("0|g");
+            self.tail(tags, seconds);
+            self.messages.text.push('\n');
         }
-        line.push_str(head);
+        self.head(name, tags);
+        let line = &mut self.messages.text;
         match value {
             Number::Int(i) => number::write_int(line, i),
             Number::Double(d) => number::write(line, d),
         }
         line.push_str(if level { "|g" } else { "|c" });
-        line.push_str(tail);
+        self.tail(tags, seconds);
         self.commit();
     }
 
-    /// Writes measured values that each stand for `weight` measurements.
-    fn samples(&mut self, series: &Series<'_>, values: impl Iterator<Item = f64>, weight: u64) {
-        // One line holds so many values, so that it stays far below any packet.
-        const PACKED: usize = 32;
-        let packs = self.options.dialect == Dialect::Dogstatsd;
-        let mut open = 0;
-        for value in values {
-            if open > 0 && (!packs || open == PACKED) {
-                self.end_samples(series, weight);
-                open = 0;
-            }
-            if open == 0 {
-                head(&mut self.out.text, self.options, series);
-            } else {
-                self.out.text.push(':');
-            }
-            number::write(&mut self.out.text, number::six_digits(value));
-            open += 1;
-        }
-        if open > 0 {
-            self.end_samples(series, weight);
-        }
+    /// The most bytes that a number without a time takes, with its line feed: the value is at most 24 bytes, its type 2. A
+    /// negative level of an older server is two lines.
+    fn number_len(&self, name: &str, tags: &str, kind: Kind) -> usize {
+        let around = if tags.is_empty() { 1 } else { 3 };
+        let origin = if self.dialect() == Dialect::Dogstatsd { self.options.origin.len() } else { 0 };
+        let graphite = matches!(self.dialect(), Dialect::Graphite | Dialect::Influx);
+        let around = if graphite { 1 } else { around };
+        let lines = if kind == Kind::Gauge && self.dialect() != Dialect::Dogstatsd { 2 } else { 1 };
+        (name.len() + tags.len() + around + origin + 27) * lines
     }
 
-    fn end_samples(&mut self, series: &Series<'_>, weight: u64) {
-        let line = &mut self.out.text;
+    /// Writes measured values, with colons between them, that each stand for `weight` measurements.
+    fn samples(&mut self, series: &Series<'_>, values: &str, weight: u64) {
+        self.head(series.name, series.tags);
+        let line = &mut self.messages.text;
+        line.push_str(values);
         line.push_str(if self.options.dialect == Dialect::Dogstatsd { "|d" } else { "|ms" });
         if weight > 1 {
             line.push_str("|@");
             number::write(line, number::rate(weight));
         }
-        tail(line, self.options, series, false);
+        self.tail(series.tags, 0);
         self.commit();
+    }
+
+    /// Everything up to the value.
+    fn head(&mut self, name: &str, tags: &str) {
+        let line = &mut self.messages.text;
+        line.push_str(name);
+        if matches!(self.options.dialect, Dialect::Graphite | Dialect::Influx) {
+            line.push_str(tags);
+        }
+        line.push(':');
+    }
+
+    /// Everything after the type and the rate.
+    fn tail(&mut self, tags: &str, seconds: u64) {
+        let line = &mut self.messages.text;
+        let dialect = self.options.dialect;
+        if matches!(dialect, Dialect::Dogstatsd | Dialect::Etsy) && !tags.is_empty() {
+            line.push_str("|#");
+            line.push_str(tags);
+        }
+        if dialect != Dialect::Dogstatsd {
+            return;
+        }
+        line.push_str(&self.options.origin);
+        if seconds > 0 {
+            line.push_str("|T");
+            line.push_str(itoa::Buffer::new().format(seconds));
+        }
     }
 
     /// Ends the message that is being written.
     fn commit(&mut self) {
         // The line feed counts.
-        if self.out.open() < self.options.max_packet {
-            self.out.end();
+        if self.messages.open() < self.options.max_packet {
+            self.messages.end();
         } else {
-            self.out.discard();
+            self.messages.discard();
             self.too_large = true;
         }
     }
@@ -163,40 +201,56 @@ impl<'o> Lines<'o> {
 
 impl Output for Lines<'_> {
     fn number(&mut self, series: &Series<'_>, value: Number, kind: Kind) {
-        let start = self.merged.text.len();
-        head(&mut self.merged.text, self.options, series);
-        let split = self.merged.text.len();
-        let dated = tail(&mut self.merged.text, self.options, series, true);
+        let options = self.out.options;
+        let place = self.names.place([series.name, series.suffix]);
+        let with_extra = series.extra.map(|(key, tag)| with_extra(options.dialect, series.tags, key, tag));
+        let tags = with_extra.as_deref().unwrap_or(series.tags);
+        let name = self.names.get(place);
+        let dated = options.dialect == Dialect::Dogstatsd && options.timestamps;
+        let seconds = if dated { series.time / NANOS } else { 0 };
         // A point with its own time is final for the Agent.
-        if dated || !self.options.aggregate {
-            let text = std::mem::take(&mut self.merged.text);
-            self.number_line(&text[start..split], &text[split..], value, kind);
-            self.merged.text = text;
-            return self.merged.text.truncate(start);
+        if seconds > 0 || !options.aggregate {
+            return self.out.number(name, tags, seconds, value, kind);
         }
-        // The value is at most 24 bytes, its type 2; a negative level of an older server is two lines.
-        let lines = if kind == Kind::Gauge && self.options.dialect != Dialect::Dogstatsd { 2 } else { 1 };
-        if (self.merged.text.len() - start + 27) * lines >= self.options.max_packet {
-            self.merged.text.truncate(start);
-            self.too_large = true;
+        if self.out.number_len(name, tags, kind) >= options.max_packet {
+            self.out.too_large = true;
             return;
         }
-        self.merged.add(start, split, value, kind);
+        let tags = match &with_extra {
+            Some(tags) => OWN + self.own.place([tags, ""]),
+            None => series.tags_id,
+        };
+        self.hold(place, tags, value, kind);
     }
 
     fn distribution(&mut self, series: &Series<'_>, _totals: &Totals, buckets: &[Bucket]) {
+        // One line holds so many values, so that it stays far below any packet.
+        let packed = if self.out.dialect() == Dialect::Dogstatsd { 32 } else { 1 };
         for bucket in buckets {
-            let values = bucket.values(self.options.samples_per_bucket);
-            let (weight, heavier) = (bucket.count / values, bucket.count % values);
-            let mut spread = bucket.spread(values);
-            self.samples(series, spread.by_ref().take(heavier as usize), weight + 1);
-            self.samples(series, spread.take((values - heavier) as usize), weight);
+            let values = bucket.values(self.out.options.samples_per_bucket);
+            let (weight, heavier) = (bucket.count / values, (bucket.count % values) as usize);
+            let row = self.samples.of(bucket, values);
+            for (from, to, weight) in [(0, heavier, weight + 1), (heavier, values as usize, weight)] {
+                for at in (from..to).step_by(packed) {
+                    self.out.samples(series, row.values(at, to.min(at + packed)), weight);
+                }
+            }
         }
     }
 
     fn end_point(&mut self) -> bool {
-        !std::mem::take(&mut self.too_large)
+        !std::mem::take(&mut self.out.too_large)
     }
+}
+
+/// The tags with one more.
+fn with_extra(dialect: Dialect, tags: &str, key: &str, value: &str) -> String {
+    let mut all = String::with_capacity(tags.len() + key.len() + value.len() + 2);
+    all.push_str(tags);
+    tags::append(dialect, &mut all, key);
+    all.push(tags::assign(dialect));
+    all.push_str(value);
+    all
 }
 
 /// The sum, as a whole number as long as it is one.
@@ -209,47 +263,4 @@ fn add(a: Number, b: Number) -> Number {
             Number::Double(sum.clamp(f64::MIN, f64::MAX))
         }
     }
-}
-
-/// Everything up to the value.
-fn head(out: &mut String, options: &Options, series: &Series<'_>) {
-    out.push_str(series.name);
-    out.push_str(series.suffix);
-    if matches!(options.dialect, Dialect::Graphite | Dialect::Influx) {
-        out.push_str(series.tags);
-        extra(out, options.dialect, series);
-    }
-    out.push(':');
-}
-
-/// Everything after the type and the rate. Whether the line has a time.
-fn tail(out: &mut String, options: &Options, series: &Series<'_>, may_be_dated: bool) -> bool {
-    let hash = matches!(options.dialect, Dialect::Dogstatsd | Dialect::Etsy);
-    if hash && (!series.tags.is_empty() || series.extra.is_some()) {
-        out.push_str("|#");
-        out.push_str(series.tags);
-        extra(out, options.dialect, series);
-    }
-    if options.dialect != Dialect::Dogstatsd {
-        return false;
-    }
-    out.push_str(&options.origin);
-    let seconds = series.time / NANOS;
-    let dated = may_be_dated && options.timestamps && seconds > 0;
-    if dated {
-        out.push_str("|T");
-        out.push_str(itoa::Buffer::new().format(seconds));
-    }
-    dated
-}
-
-fn extra(out: &mut String, dialect: Dialect, series: &Series<'_>) {
-    let Some((key, value)) = series.extra else { return };
-    if series.tags.is_empty() && tags::assign(dialect) == ':' {
-        out.push_str(key);
-    } else {
-        tags::append(dialect, out, key);
-    }
-    out.push(tags::assign(dialect));
-    out.push_str(value);
 }

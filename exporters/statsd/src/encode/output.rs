@@ -13,6 +13,8 @@ pub struct Series<'a> {
     pub suffix: &'static str,
     /// The tags as the dialect writes them, separated.
     pub tags: &'a str,
+    /// Which text that is: the same for the same tags, within a batch.
+    pub tags_id: u32,
     /// One more tag, or several already joined, that only this value has.
     pub extra: Option<(&'a str, &'a str)>,
     /// The unit, as OpenTelemetry spells it; may be empty.

@@ -1,9 +1,9 @@
 //! Metrics and points: the part of the walk over a batch that all instruments share.
 
+use super::labels::Labels;
 use super::number;
 use super::output::{Kind, Output, Series, Totals};
 use super::replay::Bucket;
-use super::tags::Tags;
 use super::{Counts, Options};
 use muxbridge_pdata::view::{
     KeyValue, Metric, MetricData, Number, NumberPoint, Repeated, Resource, SummaryPoint, Temporality, text,
@@ -29,13 +29,15 @@ pub(super) struct Encoder<'o, O> {
     name: String,
     unit: String,
     times: (u64, u64),
-    tags: Tags,
+    labels: &'o mut Labels,
+    /// The tags of the current point.
+    tags: u32,
     pub(super) buckets: Vec<Bucket>,
 }
 
 impl<'o, O: Output> Encoder<'o, O> {
-    pub(super) fn new(options: &'o Options, counts: &'o mut Counts, out: O) -> Self {
-        let tags = Tags::new(options, counts);
+    pub(super) fn new(labels: &'o mut Labels, options: &'o Options, counts: &'o mut Counts, out: O) -> Self {
+        labels.begin(options, counts);
         Encoder {
             options,
             counts,
@@ -43,7 +45,8 @@ impl<'o, O: Output> Encoder<'o, O> {
             name: String::new(),
             unit: String::new(),
             times: (0, 0),
-            tags,
+            labels,
+            tags: 0,
             buckets: Vec::new(),
         }
     }
@@ -53,7 +56,7 @@ impl<'o, O: Output> Encoder<'o, O> {
     }
 
     pub(super) fn resource(&mut self, resource: &Resource<'_>) {
-        self.tags.resource(resource, self.options, self.counts);
+        self.labels.resource(resource, self.options, self.counts);
     }
 
     pub(super) fn metric(&mut self, metric: &Metric<'_>) {
@@ -68,35 +71,37 @@ impl<'o, O: Output> Encoder<'o, O> {
             None => {}
             Some(MetricData::Gauge { points }) => {
                 for p in points {
-                    self.point(p.attributes(), (p.start, p.time), |e| e.number(&p, true));
+                    self.point((p.attribute_fields(), p.attributes()), (p.start, p.time), |e| {
+                        e.number(&p, true)
+                    });
                 }
             }
             Some(MetricData::Sum { points, temporality, monotonic }) => {
                 // A total that also falls has no differences worth counting: it is a level.
                 let gauge = temporality == Temporality::Cumulative && !monotonic;
                 for p in points {
-                    self.point(p.attributes(), (p.start, p.time), |e| {
+                    self.point((p.attribute_fields(), p.attributes()), (p.start, p.time), |e| {
                         if gauge || fits(temporality) { e.number(&p, gauge) } else { Err(Drop::NotDelta) }
                     });
                 }
             }
             Some(MetricData::Histogram { points, temporality }) => {
                 for p in points {
-                    self.point(p.attributes(), (p.start, p.time), |e| {
+                    self.point((p.attribute_fields(), p.attributes()), (p.start, p.time), |e| {
                         if fits(temporality) { e.histogram(&p) } else { Err(Drop::NotDelta) }
                     });
                 }
             }
             Some(MetricData::ExponentialHistogram { points, temporality }) => {
                 for p in points {
-                    self.point(p.attributes(), (p.start, p.time), |e| {
+                    self.point((p.attribute_fields(), p.attributes()), (p.start, p.time), |e| {
                         if fits(temporality) { e.exponential(&p) } else { Err(Drop::NotDelta) }
                     });
                 }
             }
             Some(MetricData::Summary { points }) => {
                 for p in points {
-                    self.point(p.attributes(), (p.start, p.time), |e| e.summary(&p));
+                    self.point((p.attribute_fields(), p.attributes()), (p.start, p.time), |e| e.summary(&p));
                 }
             }
         }
@@ -105,11 +110,11 @@ impl<'o, O: Output> Encoder<'o, O> {
     /// Renders the tags of a point, hands out its values and counts what became of it.
     fn point<'a>(
         &mut self,
-        attributes: Repeated<'a, KeyValue<'a>>,
+        (fields, attributes): (&'a [u8], Repeated<'a, KeyValue<'a>>),
         times: (u64, u64),
         write: impl FnOnce(&mut Self) -> Result<(), Drop>,
     ) {
-        self.tags.point(attributes, self.options, self.counts);
+        self.tags = self.labels.point(fields, attributes, self.options, self.counts);
         self.times = times;
         let written = write(self);
         let fitted = self.out.end_point();
@@ -174,7 +179,8 @@ impl<'o, O: Output> Encoder<'o, O> {
         let series = Series {
             name: &self.name,
             suffix,
-            tags: &self.tags.text,
+            tags: self.labels.text(self.tags),
+            tags_id: self.tags,
             extra,
             unit: &self.unit,
             start: self.times.0,
@@ -188,7 +194,8 @@ impl<'o, O: Output> Encoder<'o, O> {
         let series = Series {
             name: &self.name,
             suffix: "",
-            tags: &self.tags.text,
+            tags: self.labels.text(self.tags),
+            tags_id: self.tags,
             extra: None,
             unit: &self.unit,
             start: self.times.0,

@@ -67,7 +67,7 @@ impl Tag {
 }
 
 /// The tags of one point, as they stand in a line.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tags {
     constant: Vec<Tag>,
     resource: Vec<Tag>,
