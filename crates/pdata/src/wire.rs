@@ -69,6 +69,17 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Adds the numbers of a list of eight bytes each, packed or not.
+    #[inline]
+    pub fn extend<T>(self, list: &mut Vec<T>, read: impl Fn(u64) -> T) {
+        match self {
+            Value::Bytes(packed) => {
+                list.extend(packed.as_chunks::<8>().0.iter().map(|bytes| read(u64::from_le_bytes(*bytes))));
+            }
+            single => list.push(read(single.as_u64())),
+        }
+    }
+
     /// The bytes of a length-delimited field; empty for anything else.
     pub fn as_bytes(self) -> &'a [u8] {
         match self {

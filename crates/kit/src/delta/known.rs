@@ -197,3 +197,15 @@ pub(super) fn sorted(attributes: &[u8]) -> Vec<&[u8]> {
     sorted.sort_unstable();
     sorted
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_takes_what_is_promised() {
+        // ADR 17: the record, and hash and place in the index with its share of what is free there.
+        assert!(size_of::<Option<Series>>() <= 80, "{}", size_of::<Option<Series>>());
+        assert_eq!(size_of::<(u64, u32)>(), 16);
+    }
+}

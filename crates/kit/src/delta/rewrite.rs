@@ -8,7 +8,7 @@ use muxbridge_core::Batch;
 use muxbridge_pdata::Writer;
 use muxbridge_pdata::schema::field;
 use muxbridge_pdata::view::{ExponentialPoint, Metric, MetricData, Number, Temporality};
-use muxbridge_pdata::wire::{self, Fields};
+use muxbridge_pdata::wire::Fields;
 use std::sync::Arc;
 
 struct Rewrite<'s> {
@@ -152,8 +152,8 @@ impl Rewrite<'_> {
         self.scan.walk(raw, &POINT, |field, found| match field {
             COUNT => histogram.count = found.as_u64(),
             SUM => histogram.sum = Some(f64::from_bits(found.as_u64())),
-            f::BUCKET_COUNTS => extend(&mut histogram.buckets, found, |n| n),
-            f::EXPLICIT_BOUNDS => extend(bounds, found, f64::from_bits),
+            f::BUCKET_COUNTS => found.extend(&mut histogram.buckets, |n| n),
+            f::EXPLICIT_BOUNDS => found.extend(bounds, f64::from_bits),
             _ => {}
         });
         let finite = histogram.sum.is_none_or(f64::is_finite);
@@ -205,16 +205,6 @@ impl Rewrite<'_> {
             side(w, f::POSITIVE, &sides[0]);
             side(w, f::NEGATIVE, &sides[1]);
         });
-    }
-}
-
-/// Adds the numbers of a list, packed or not.
-fn extend<T>(list: &mut Vec<T>, found: wire::Value<'_>, read: impl Fn(u64) -> T) {
-    match found {
-        wire::Value::Bytes(packed) => {
-            list.extend(packed.as_chunks::<8>().0.iter().map(|bytes| read(u64::from_le_bytes(*bytes))));
-        }
-        single => list.push(read(single.as_u64())),
     }
 }
 

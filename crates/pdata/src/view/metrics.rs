@@ -336,6 +336,19 @@ impl<'a> HistogramPoint<'a> {
         Numbers::fixed64(self.raw, field::histogram_point::BUCKET_COUNTS)
     }
 
+    /// Replaces what is in two lists with [`HistogramPoint::bucket_counts`] and [`HistogramPoint::explicit_bounds`], in one go.
+    pub fn read_buckets(&self, counts: &mut Vec<u64>, bounds: &mut Vec<f64>) {
+        counts.clear();
+        bounds.clear();
+        for f in Fields::new(self.raw) {
+            match f.number {
+                field::histogram_point::BUCKET_COUNTS => f.value.extend(counts, |bits| bits),
+                field::histogram_point::EXPLICIT_BOUNDS => f.value.extend(bounds, f64::from_bits),
+                _ => {}
+            }
+        }
+    }
+
     /// The inclusive upper bounds of all buckets but the last, as the bits of doubles; see [`Numbers::doubles`].
     pub fn explicit_bounds(&self) -> impl Iterator<Item = f64> + Clone + 'a {
         Numbers::fixed64(self.raw, field::histogram_point::EXPLICIT_BOUNDS).doubles()

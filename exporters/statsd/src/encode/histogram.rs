@@ -14,25 +14,32 @@ impl<O: Output> Encoder<'_, O> {
         }
         let totals = Totals { count: point.count, sum: point.sum, min: point.min, max: point.max };
         self.buckets.clear();
-        let mut low = f64::NEG_INFINITY;
-        let mut bounds = point.explicit_bounds();
-        let mut counts = 0usize;
-        for count in point.bucket_counts() {
-            let high = bounds.next().unwrap_or(f64::INFINITY);
-            // Bounds ascend; a bound that is NaN fails this too.
-            if !(low < high || (counts == 0 && high == f64::INFINITY)) {
-                return Err(Drop::Malformed);
-            }
-            self.push(low, high, count);
-            low = high;
-            counts += 1;
-        }
-        if counts == 0 {
-            self.push(f64::NEG_INFINITY, f64::INFINITY, point.count);
-        } else if counts != point.explicit_bounds().count() + 1 {
+        let (mut counts, mut bounds) = std::mem::take(&mut self.lists);
+        point.read_buckets(&mut counts, &mut bounds);
+        let fits = self.explicit_buckets(&counts, &bounds);
+        self.lists = (counts, bounds);
+        if !fits {
             return Err(Drop::Malformed);
         }
+        if self.lists.0.is_empty() {
+            self.push(f64::NEG_INFINITY, f64::INFINITY, point.count);
+        }
         self.lines(&totals)
+    }
+
+    /// Whether the bounds ascend and there is one count more than bounds, or none.
+    fn explicit_buckets(&mut self, counts: &[u64], bounds: &[f64]) -> bool {
+        let mut low = f64::NEG_INFINITY;
+        for (i, count) in counts.iter().enumerate() {
+            let high = bounds.get(i).copied().unwrap_or(f64::INFINITY);
+            // A bound that is NaN fails this too.
+            if !(low < high || (i == 0 && high == f64::INFINITY)) {
+                return false;
+            }
+            self.push(low, high, *count);
+            low = high;
+        }
+        counts.is_empty() || counts.len() == bounds.len() + 1
     }
 
     pub(super) fn exponential(&mut self, point: &ExponentialPoint<'_>) -> Result<(), Drop> {

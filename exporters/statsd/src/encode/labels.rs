@@ -3,6 +3,9 @@
 //! The same attributes come again with each export, and in the same order: each set remembers which one came after it, and the
 //! next point is compared with that one before anything is hashed. `docs/adr/0017-series-are-expected.md` has the numbers.
 
+#[cfg(test)]
+mod tests;
+
 use super::tags::Tags;
 use super::{Counts, Options};
 use foldhash::fast::RandomState;
@@ -12,7 +15,8 @@ use std::collections::HashMap;
 use std::hash::BuildHasher;
 
 /// How many bytes are kept at most, beyond those of one batch. Then everything is forgotten and rendered again.
-const MOST_BYTES: usize = 32 << 20;
+/// Little in tests, so that it happens there.
+const MOST_BYTES: usize = if cfg!(test) { 16 << 10 } else { 32 << 20 };
 
 /// Rendered tags, all with the same options.
 #[derive(Debug, Default)]

@@ -21,6 +21,8 @@ pub(super) struct Lines<'o> {
     samples: &'o mut Samples,
     out: Out<'o>,
     names: Texts,
+    /// The metric and the suffix of the last name, and its place: few points have another name than the one before.
+    name: (u32, &'static str, u32),
     /// The tags of values that have one more than their point.
     own: Texts,
     /// Numbers that are held back, so that those of one series are one line.
@@ -82,9 +84,10 @@ impl<'o> Lines<'o> {
             samples,
             out: Out { options, messages, too_large: false },
             names: Texts::default(),
+            name: (0, "", 0),
             own: Texts::default(),
-            held: Vec::new(),
-            index: HashMap::default(),
+            held: Vec::with_capacity(items),
+            index: HashMap::with_capacity_and_hasher(items, RandomState::default()),
         }
     }
 
@@ -95,6 +98,17 @@ impl<'o> Lines<'o> {
             self.out.number(self.names.get(held.name), tags, 0, held.value, held.kind);
         }
         self.out.messages
+    }
+
+    /// The place of the name of a series.
+    fn name(&mut self, series: &Series<'_>) -> u32 {
+        let (metric, suffix, place) = self.name;
+        if metric == series.metric && std::ptr::eq(suffix, series.suffix) {
+            return place;
+        }
+        let place = self.names.place([series.name, series.suffix]);
+        self.name = (series.metric, series.suffix, place);
+        place
     }
 
     /// Adds a value to those of its series.
@@ -202,7 +216,7 @@ impl Out<'_> {
 impl Output for Lines<'_> {
     fn number(&mut self, series: &Series<'_>, value: Number, kind: Kind) {
         let options = self.out.options;
-        let place = self.names.place([series.name, series.suffix]);
+        let place = self.name(series);
         let with_extra = series.extra.map(|(key, tag)| with_extra(options.dialect, series.tags, key, tag));
         let tags = with_extra.as_deref().unwrap_or(series.tags);
         let name = self.names.get(place);

@@ -9,6 +9,8 @@ use muxbridge_pdata::view::Number;
 pub struct Series<'a> {
     /// The name without its suffix, made to fit.
     pub name: &'a str,
+    /// Which metric of the batch it is.
+    pub metric: u32,
     /// What a part of a histogram adds to the name, for example `.count`; else empty.
     pub suffix: &'static str,
     /// The tags as the dialect writes them, separated.

@@ -27,12 +27,16 @@ pub(super) struct Encoder<'o, O> {
     counts: &'o mut Counts,
     out: O,
     name: String,
+    /// Which metric of the batch it is.
+    metric: u32,
     unit: String,
     times: (u64, u64),
     labels: &'o mut Labels,
     /// The tags of the current point.
     tags: u32,
     pub(super) buckets: Vec<Bucket>,
+    /// The counts and bounds of one histogram.
+    pub(super) lists: (Vec<u64>, Vec<f64>),
 }
 
 impl<'o, O: Output> Encoder<'o, O> {
@@ -43,11 +47,13 @@ impl<'o, O: Output> Encoder<'o, O> {
             counts,
             out,
             name: String::new(),
+            metric: 0,
             unit: String::new(),
             times: (0, 0),
             labels,
             tags: 0,
             buckets: Vec::new(),
+            lists: Default::default(),
         }
     }
 
@@ -178,6 +184,7 @@ impl<'o, O: Output> Encoder<'o, O> {
     fn number_out(&mut self, suffix: &'static str, extra: Option<(&str, &str)>, value: Number, kind: Kind) {
         let series = Series {
             name: &self.name,
+            metric: self.metric,
             suffix,
             tags: self.labels.text(self.tags),
             tags_id: self.tags,
@@ -193,6 +200,7 @@ impl<'o, O: Output> Encoder<'o, O> {
     pub(super) fn distribution_out(&mut self, totals: &Totals, buckets: &[Bucket]) {
         let series = Series {
             name: &self.name,
+            metric: self.metric,
             suffix: "",
             tags: self.labels.text(self.tags),
             tags_id: self.tags,
@@ -207,6 +215,7 @@ impl<'o, O: Output> Encoder<'o, O> {
     /// Takes the name of the next metric; false if nothing of it is left.
     fn set_name(&mut self, raw: &str) -> bool {
         self.name.clear();
+        self.metric += 1;
         self.name.push_str(&self.options.prefix);
         let start = self.name.len();
         if start == 0 && !raw.starts_with(|c: char| c.is_ascii_alphabetic()) {
