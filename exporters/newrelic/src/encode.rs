@@ -65,6 +65,11 @@ impl Counts {
         self.dropped.values().sum()
     }
 
+    fn add(&mut self, other: Counts) {
+        other.adjusted.into_iter().for_each(|(reason, n)| self.adjust(reason, n));
+        other.dropped.into_iter().for_each(|(reason, n)| self.drop(reason, n));
+    }
+
     fn adjust(&mut self, reason: &'static str, n: u64) {
         if n > 0 {
             *self.adjusted.entry(reason).or_default() += n;

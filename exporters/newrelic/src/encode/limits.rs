@@ -16,7 +16,7 @@ pub(crate) use items::{Copies, error_message, has_ids, is_id, start};
 pub(crate) use metrics::times;
 use muxbridge_core::Batch;
 use muxbridge_pdata::schema::field;
-use muxbridge_pdata::view::{AnyValue, Resource, ResourceItems, ScopeItems};
+use muxbridge_pdata::view::{AnyValue, Resource, ResourceItems, Scope, ScopeItems};
 use muxbridge_pdata::wire::{Field, Fields};
 use muxbridge_pdata::{Signal, Writer};
 
@@ -192,17 +192,24 @@ fn known_to_fit<'a>(batch: &'a Batch, options: &Options, watch: &mut Watch<'a>) 
             return Some(known);
         }
         watch.resource(items.resource.raw());
-        for scope in items.scopes() {
-            let scope_attributes = scope.scope.attributes();
-            let cx = Cx::new(signal, options, attributes.count(), scope_attributes.count());
-            if !attributes::fits(scope_attributes, &scope_rules(signal, scope)) {
-                return Some(known);
-            }
-            for item in scope.items() {
-                if !item_fits(item, &cx, watch) {
+        for scopes in Fields::new(items.raw()).filter(|f| f.number == field::resource_items::SCOPES) {
+            let raw = scopes.value.as_bytes();
+            // Of metrics it is asked how many attributes the scope has and which names there are.
+            let all = if signal == Signal::Metrics { ScopeItems::read(raw) } else { ScopeItems::default() };
+            let cx = Cx::new(signal, options, attributes.count(), all.scope.attributes().count());
+            for f in Fields::new(raw) {
+                let raw = f.value.as_bytes();
+                let fits = match f.number {
+                    field::scope_items::SCOPE => {
+                        attributes::fits(Scope::read(raw).attributes(), &scope_rules(signal, all))
+                    }
+                    field::scope_items::ITEMS => item_fits(raw, &cx, watch),
+                    _ => continue,
+                };
+                if !fits {
                     return Some(known);
                 }
-                known += 1;
+                known += usize::from(f.number == field::scope_items::ITEMS);
             }
         }
     }
@@ -246,46 +253,86 @@ impl<'a> Rewriting<'a, '_> {
     }
 
     fn scope(&mut self, w: &mut Writer, raw: &'a [u8], resource: usize) {
-        let items = ScopeItems::read(raw);
-        let rules = scope_rules(self.signal, items);
-        let fitted = attributes::fit(items.scope.attributes(), None, &rules, self.counts);
-        let cx = Cx {
-            cumulative: self.cumulative,
-            ..Cx::new(self.signal, self.options, resource, fitted.list.len())
+        // It stands before the items. To look behind them as well, as `ScopeItems::read` does, is to wait for the memory of
+        // each item before the pass that reads it: a tenth of what a span costs to receive, translate and send.
+        let (scope, all) = if self.signal == Signal::Metrics {
+            let all = ScopeItems::read(raw);
+            (all.scope, all)
+        } else {
+            let head = Fields::new(raw).take_while(|f| f.number != field::scope_items::ITEMS);
+            let scope = head.filter(|f| f.number == field::scope_items::SCOPE).last();
+            (scope.map(|f| Scope::read(f.value.as_bytes())).unwrap_or_default(), ScopeItems::default())
         };
-        if !items.scope.raw().is_empty() {
+        let (start, mut counts) = (w.len(), Counts::default());
+        let attributes = self.scope_head(w, scope, all, &mut counts);
+        let cx =
+            Cx { cumulative: self.cumulative, ..Cx::new(self.signal, self.options, resource, attributes) };
+        let items = w.len();
+        if self.items(w, raw, &cx) {
+            let written = w.as_slice()[items..].to_vec();
+            w.truncate(start);
+            counts = Counts::default();
+            let all = ScopeItems::read(raw);
+            self.scope_head(w, all.scope, all, &mut counts);
+            w.raw(&written);
+        }
+        self.counts.add(counts);
+    }
+
+    /// Writes the scope; says how many attributes it has.
+    fn scope_head(
+        &self,
+        w: &mut Writer,
+        scope: Scope<'_>,
+        all: ScopeItems<'_>,
+        counts: &mut Counts,
+    ) -> usize {
+        use field::scope::{ATTRIBUTES, DROPPED_ATTRIBUTES_COUNT};
+        let rules = scope_rules(self.signal, all);
+        let fitted = attributes::fit(scope.attributes(), None, &rules, counts);
+        if !scope.raw().is_empty() {
             w.message(field::scope_items::SCOPE, |w| {
-                use field::scope::{ATTRIBUTES, DROPPED_ATTRIBUTES_COUNT};
-                rewrite(w, items.scope.raw(), ATTRIBUTES, Some(DROPPED_ATTRIBUTES_COUNT), &fitted, |_, _| {
-                    false
-                });
+                rewrite(w, scope.raw(), ATTRIBUTES, Some(DROPPED_ATTRIBUTES_COUNT), &fitted, |_, _| false);
             });
         }
+        fitted.list.len()
+    }
+
+    /// Writes everything below a scope but for the scope itself; says whether that also stands behind an item.
+    fn items(&mut self, w: &mut Writer, raw: &'a [u8], cx: &Cx) -> bool {
+        let (mut seen, mut late) = (false, false);
         // What needs no change is copied together, up to what does.
         let mut copied = 0;
         let mut fields = Fields::new(raw);
         while let Some(f) = fields.next() {
             let check = match f.number {
-                field::scope_items::SCOPE => None,
+                field::scope_items::SCOPE => {
+                    late |= seen;
+                    None
+                }
                 field::scope_items::ITEMS if self.known == 0 => {
-                    match check_item(f.value.as_bytes(), &cx, self.watch) {
+                    seen = true;
+                    match check_item(f.value.as_bytes(), cx, self.watch) {
                         Check::Fits => continue,
                         check => Some(check),
                     }
                 }
-                number => {
-                    self.known -= usize::from(number == field::scope_items::ITEMS);
+                field::scope_items::ITEMS => {
+                    seen = true;
+                    self.known -= 1;
                     continue;
                 }
+                _ => continue,
             };
             let end = raw.len() - fields.remaining();
             w.raw(&raw[copied..end - f.raw.len()]);
             copied = end;
             if let Some(check) = check {
-                write_item(w, &f, &check, &cx, self.counts);
+                write_item(w, &f, &check, cx, self.counts);
             }
         }
         w.raw(&raw[copied..]);
+        late
     }
 }
 

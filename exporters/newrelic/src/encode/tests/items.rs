@@ -264,3 +264,33 @@ fn an_instance_id_of_the_user_fills_the_gap_and_one_of_the_sender_stays() {
     assert_eq!(instance(vec![text("host.name", "a")], &options).unwrap(), "gw-1");
     assert_eq!(instance(vec![text("service.instance.id", "own")], &options).unwrap(), "own");
 }
+
+#[test]
+fn a_scope_that_stands_behind_its_spans_is_theirs_all_the_same() {
+    use muxbridge_pdata::schema::field::{REQUEST_RESOURCE, resource_items, scope, scope_items};
+    let (span, attributes) =
+        (span(vec![text("a", "b")]).encode_to_vec(), (0..9).map(|i| text(&format!("k{i}"), "v")));
+    let mut late = Writer::new();
+    late.bytes(scope::NAME, b"late");
+    attributes.for_each(|kv| late.bytes(scope::ATTRIBUTES, &kv.encode_to_vec()));
+    let mut w = Writer::new();
+    w.message(REQUEST_RESOURCE, |w| {
+        w.message(resource_items::SCOPES, |w| {
+            w.message(scope_items::SCOPE, |w| {
+                w.bytes(scope::NAME, b"early");
+                w.bytes(scope::ATTRIBUTES, &text("", "v").encode_to_vec());
+            });
+            w.bytes(scope_items::ITEMS, &span);
+            w.bytes(scope_items::SCOPE, late.as_slice());
+            w.bytes(scope_items::ITEMS, &span);
+        });
+    });
+    let batch = muxbridge_testkit::batch(Signal::Traces, w.into_bytes());
+    let mut counts = Counts::default();
+    let mut out = oracle::decode_traces(&otlp(&batch, &Options::default(), &mut counts));
+    let scope = out.resource_spans.remove(0).scope_spans.remove(0);
+    assert_eq!(scope.spans.len(), 2);
+    let name = scope.scope.map(|s| (s.name, s.attributes.len(), s.dropped_attributes_count));
+    assert_eq!(name, Some(("late".to_owned(), 8, 1)));
+    assert_eq!(counts.adjusted().collect::<Vec<_>>(), [("attribute_pruned", 1)]);
+}
