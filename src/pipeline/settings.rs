@@ -43,7 +43,7 @@ pub(crate) struct BatchSettings {
     pub(crate) flush_timeout: GoDuration,
     /// Items that are sent at once, without waiting. Default 512.
     pub(crate) min_size: usize,
-    /// The most items in one request. Batches of `min_size` and more are joined to a mebibyte at most. Default 8192.
+    /// The most items in one request. Batches of `min_size` and more are joined to 384 KiB at most. Default 8192.
     pub(crate) max_size: usize,
 }
 

@@ -9,9 +9,10 @@ use std::time::Instant;
 
 /// Bytes that are read from a log before they are sent.
 const READ_AHEAD: usize = 4 << 20;
-/// Batches that make a request without each other are joined to no more than this. Joining copies, and larger requests save
-/// nothing that a copy beyond the caches would not cost.
-const JOINED: usize = 1 << 20;
+/// Batches that make a request without each other are joined to no more than this. Joining copies, for each destination, and
+/// what is larger has left the caches before it is encoded and sent: with a mebibyte passing spans through took 5 % more time,
+/// sending them to three destinations 7 % more and 25 MiB more memory.
+const JOINED: usize = 384 << 10;
 
 /// See the module.
 #[derive(Default)]
@@ -140,7 +141,7 @@ impl Stretch {
         (self.items, self.bytes) = (0, 0);
     }
 
-    /// Whether what waits in memory takes at least this part of the room: 1 is all of it, 4 a quarter.
+    /// Whether what waits in memory takes at least this part of the room: 1 is all of it, 16 a sixteenth.
     pub(super) fn is_beyond(&self, settings: &SendingQueue, part: usize) -> bool {
         let size = match settings.sizer {
             Sizer::Requests => self.waiting.len(),
