@@ -6,6 +6,7 @@
 pub mod agent_payload;
 mod around;
 mod attributes;
+mod chunks;
 pub mod content;
 mod dictionary;
 mod events;
@@ -16,12 +17,14 @@ pub mod llmobs;
 pub mod logs;
 mod maps;
 pub mod marked;
+mod memo;
 pub mod metrics;
 mod msgpack;
 mod normalize;
 pub mod otlp;
 pub mod parts;
 pub mod read;
+mod reader;
 mod sampling;
 mod semantics;
 pub mod series_json;
@@ -30,19 +33,15 @@ mod span;
 pub mod stats;
 mod time;
 
-use around::{ResourceEntry, ScopeEntry};
-use dictionary::Dictionary;
 pub use json::to_json;
 pub use normalize::{MAX_RESOURCE, normalize_name, normalize_service, normalize_tag, normalize_tag_value};
 use parts::{Frame, Limit, Parts};
 pub use sampling::keeps;
 
 use muxbridge_core::{Batch, Signal};
-use muxbridge_pdata::view::{Resource, Scope, SpanIds};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use span::{Own, Place, SpanEncoder};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// How operations are named. The names of the metrics that Datadog makes of spans begin with them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -130,24 +129,6 @@ impl Counts {
     }
 }
 
-/// A span and what stands around it. The span is read only when it is written: read here already, it would leave the
-/// caches until then, and its attributes would be walked twice.
-struct Entry<'a> {
-    chunk: u32,
-    resource: u32,
-    scope: u32,
-    raw: &'a [u8],
-    ids: SpanIds<'a>,
-}
-
-/// The spans of a batch, those of one trace together.
-#[derive(Default)]
-struct Collected<'a> {
-    resources: Vec<ResourceEntry<'a>>,
-    scopes: Vec<ScopeEntry<'a>>,
-    entries: Vec<Entry<'a>>,
-}
-
 /// The payloads of a batch of traces; none for another signal. Spans with the same trace id are one chunk, in the order
 /// in which they came.
 pub fn traces(batch: &Batch, options: &Options, counts: &mut Counts) -> Vec<Payload> {
@@ -163,95 +144,11 @@ pub fn traces(batch: &Batch, options: &Options, counts: &mut Counts) -> Vec<Payl
 /// The same, as pieces of requests: one for each chunk.
 pub fn trace_chunks(batch: &Batch, options: &Options, counts: &mut Counts) -> Parts {
     let mut parts = Parts::default();
-    if batch.signal() != Signal::Traces {
-        return parts;
+    if batch.signal() == Signal::Traces {
+        parts = chunks::chunks(batch, options, counts);
+        parts.seal();
     }
-    let mut keys = Dictionary::new(options.content);
-    let Collected { resources, scopes, entries } = Collected::read(batch, options, &mut keys, counts);
-    // Longer than the batch, as each span has its resource with it and ids are text too; what is not used costs nothing.
-    parts.reserve(2 * batch.otlp().len());
-    let mut encoder = SpanEncoder::new(options, counts);
-    let (mut ids, mut own) = (Vec::new(), Own::default());
-    for spans in entries.chunk_by(|a, b| a.chunk == b.chunk) {
-        ids.clear();
-        ids.extend(spans.iter().map(|e| id(e.ids.span_id)));
-        ids.sort_unstable();
-        let is_root = |e: &Entry<'_>| ids.binary_search(&id(e.ids.parent_span_id)).is_err();
-        let decision = if options.rates.is_empty() {
-            None
-        } else {
-            spans.iter().find(|e| is_root(e)).or(spans.first()).and_then(|root| {
-                own.read(root.raw, &mut keys);
-                let (service, env) = encoder.service_and_env(&own, &resources[root.resource as usize]);
-                let trace = id(root.ids.trace_id.get(8..).unwrap_or_default());
-                sampling::decide(&options.rates, &service, &env, trace)
-            })
-        };
-        let trace = spans.first().map_or([b'0'; 32], |first| hex_digits(first.ids.trace_id));
-        parts.build(spans.len() as u32, |out| {
-            msgpack::array(out, spans.len());
-            for (i, entry) in spans.iter().enumerate() {
-                let place = Place { first: i == 0, chunk_root: is_root(entry), decision, trace };
-                let around = (&scopes[entry.scope as usize], &resources[entry.resource as usize]);
-                let span = own.read(entry.raw, &mut keys);
-                encoder.span(out, &span, &own, &keys, around, &place);
-            }
-        });
-    }
-    parts.seal();
     parts
-}
-
-impl<'a> Collected<'a> {
-    fn read(batch: &'a Batch, options: &Options, keys: &mut Dictionary<'a>, counts: &mut Counts) -> Self {
-        let mut all = Collected { entries: Vec::with_capacity(batch.items()), ..Collected::default() };
-        let mut chunks: HashMap<&[u8], u32> = HashMap::new();
-        let (mut last, mut chunk): (&[u8], u32) = (&[], 0);
-        let mut sorted = true;
-        for items in batch.resources() {
-            let resource = all.resource(&items.resource, options, keys);
-            for scope in items.scopes() {
-                let scope_index = all.scope(&scope.scope, keys);
-                for raw in scope.items() {
-                    let ids = SpanIds::read(raw);
-                    // The Agent sees the low half of a trace id.
-                    let trace = id(ids.trace_id.get(8..).unwrap_or_default());
-                    if trace == 0 || id(ids.span_id) == 0 {
-                        counts.no_id += 1;
-                        continue;
-                    }
-                    // Spans of a trace mostly stand together.
-                    if ids.trace_id != last {
-                        let next = chunks.len() as u32;
-                        let of_trace = *chunks.entry(ids.trace_id).or_insert(next);
-                        sorted &= of_trace >= chunk;
-                        (last, chunk) = (ids.trace_id, of_trace);
-                    }
-                    all.entries.push(Entry { chunk, resource, scope: scope_index, raw, ids });
-                }
-            }
-        }
-        if !sorted {
-            // Stable: spans of a chunk keep their order.
-            all.entries.sort_by_key(|e| e.chunk);
-        }
-        all
-    }
-
-    /// The place of a resource. What assembles traces repeats it for each of them: it is read only once in a row.
-    fn resource(&mut self, resource: &Resource<'a>, options: &Options, keys: &mut Dictionary<'a>) -> u32 {
-        if self.resources.last().is_none_or(|last| last.raw != resource.raw()) {
-            self.resources.push(ResourceEntry::read(resource, options, keys));
-        }
-        self.resources.len() as u32 - 1
-    }
-
-    fn scope(&mut self, scope: &Scope<'a>, keys: &mut Dictionary<'a>) -> u32 {
-        if self.scopes.last().is_none_or(|last| last.raw != scope.raw()) {
-            self.scopes.push(ScopeEntry::read(scope, keys));
-        }
-        self.scopes.len() as u32 - 1
-    }
 }
 
 /// Eight bytes, the highest first, as a number; 0 for anything else.

@@ -1,7 +1,7 @@
 //! The attributes of a span, of its scope and of its resource: read once, looked up by their place in a table.
 
 use super::content::is_content;
-use super::dictionary::{Dictionary, Use, header, is_of_model};
+use super::dictionary::{Behind, Dictionary, Use, header, is_of_model};
 use super::keys::{Key, READ};
 use super::maps::{Maps, Name};
 use super::msgpack;
@@ -17,34 +17,55 @@ const EXACT: u64 = 1 << 53;
 pub(super) struct Attribute<'a> {
     key: &'a [u8],
     value: AnyValue<'a>,
-    number: Option<u16>,
+    number: u16,
 }
 
+/// The number of a stranger: no key of a dictionary has it.
+const STRANGER: u16 = u16::MAX;
+
 impl<'a> Attribute<'a> {
-    #[inline]
     pub(super) fn of(kv: &KeyValue<'a>, keys: &mut Dictionary<'a>) -> Self {
-        Attribute { key: kv.key, value: kv.value, number: keys.number(kv.key) }
+        Attribute { key: kv.key, value: kv.value, number: keys.number(kv.key).unwrap_or(STRANGER) }
+    }
+
+    /// The next of the attributes of a span.
+    #[inline]
+    pub(super) fn next(kv: &KeyValue<'a>, keys: &mut Dictionary<'a>, behind: &mut Behind) -> Self {
+        Attribute {
+            key: kv.key,
+            value: kv.value,
+            number: keys.next_number(kv.key, behind).unwrap_or(STRANGER),
+        }
     }
 
     /// Whether it belongs to a call to a model.
     #[inline]
     pub(super) fn is_of_model(&self, keys: &Dictionary<'a>) -> bool {
-        match self.number.and_then(|number| keys.entry(number)) {
+        match keys.entry(self.number) {
             Some(entry) => entry.of_model,
             None => is_of_model(self.key),
         }
     }
 
+    /// Whether something follows from it.
+    #[inline]
+    pub(super) fn is_looked_up(&self) -> bool {
+        usize::from(self.number) < READ
+    }
+
     /// Numbers go to `metrics`, everything else to `meta` as text. Whether it was left out because it is content.
     #[inline]
     pub(super) fn write(&self, maps: &mut Maps, keys: &Dictionary<'a>) -> bool {
-        let Some(entry) = self.number.and_then(|number| keys.entry(number)) else {
-            return self.write_stranger(maps, keys);
-        };
-        match entry.becomes {
-            Use::Written => write(maps, &Name::Numbered(entry), &self.value),
-            Use::Field => {}
-            Use::Content => return true,
+        let Some(entry) = keys.entry(self.number) else { return self.write_stranger(maps, keys) };
+        match (entry.becomes, self.value) {
+            (Use::Written, AnyValue::String(text)) => maps.meta.entry_text(entry, text),
+            (Use::Written, AnyValue::Double(d)) if d.is_finite() => maps.metrics.entry_number(entry, d),
+            (Use::Written, AnyValue::Int(i)) if i.unsigned_abs() <= EXACT => {
+                maps.metrics.entry_number(entry, i as f64);
+            }
+            (Use::Written, value) => write(maps, &Name::Numbered(entry), &value),
+            (Use::Field, _) => {}
+            (Use::Content, _) => return true,
         }
         false
     }
@@ -66,7 +87,6 @@ impl<'a> Attribute<'a> {
     }
 }
 
-#[inline]
 fn write(maps: &mut Maps, name: &Name<'_>, value: &AnyValue<'_>) {
     match *value {
         AnyValue::String(value) => text(maps, name, value),
@@ -82,14 +102,12 @@ fn write(maps: &mut Maps, name: &Name<'_>, value: &AnyValue<'_>) {
     }
 }
 
-#[inline]
 fn text(maps: &mut Maps, name: &Name<'_>, value: &[u8]) {
     if maps.meta.begin(name) {
         msgpack::text(&mut maps.meta.bytes, value);
     }
 }
 
-#[inline]
 fn number(maps: &mut Maps, name: &Name<'_>, value: f64) {
     if maps.metrics.begin(name) {
         msgpack::double(&mut maps.metrics.bytes, value);
@@ -113,18 +131,19 @@ impl Default for Values<'_> {
 }
 
 impl<'a> Values<'a> {
-    pub(super) fn clear(&mut self) {
+    /// Holds these and nothing else.
+    pub(super) fn read(&mut self, attributes: &[Attribute<'a>]) {
         self.present = 0;
+        attributes.iter().for_each(|attribute| self.keep(attribute));
     }
 
     /// Keeps the value if the attribute is read. The first of several with the same key counts.
     #[inline]
     pub(super) fn keep(&mut self, attribute: &Attribute<'a>) {
-        if let Some(number) = attribute.number
-            && let Some(value) = self.values.get_mut(usize::from(number))
-            && self.present & (1 << number) == 0
+        if let Some(value) = self.values.get_mut(usize::from(attribute.number))
+            && self.present & (1 << attribute.number) == 0
         {
-            self.present |= 1 << number;
+            self.present |= 1 << attribute.number;
             *value = attribute.value;
         }
     }
@@ -140,6 +159,22 @@ impl<'a> Values<'a> {
         let wanted = keys.iter().fold(0u64, |set, key| set | 1 << *key as u8);
         self.present & wanted != 0
     }
+}
+
+/// Whether these are the same attributes in the same order. Of values that are no scalars it says no.
+#[inline]
+pub(super) fn are_same(some: &[Attribute<'_>], others: &[Attribute<'_>]) -> bool {
+    some.len() == others.len()
+        && some.iter().zip(others).all(|(a, b)| {
+            a.number == b.number
+                && match (a.value, b.value) {
+                    (AnyValue::String(a), AnyValue::String(b)) => a == b,
+                    (AnyValue::Int(a), AnyValue::Int(b)) => a == b,
+                    (AnyValue::Double(a), AnyValue::Double(b)) => a.to_bits() == b.to_bits(),
+                    (AnyValue::Bool(a), AnyValue::Bool(b)) => a == b,
+                    _ => false,
+                }
+        })
 }
 
 /// What a span can say of itself: an attribute of the span wins over one of its resource.

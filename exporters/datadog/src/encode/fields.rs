@@ -1,47 +1,37 @@
 //! The scalar fields of a span.
 
-use super::msgpack;
+use super::{id, msgpack};
+use muxbridge_pdata::view::{Span, StatusCode};
 
-/// Those that are always there, besides the two maps and the type.
-#[derive(Debug)]
-pub(super) struct Fields<'s> {
-    pub(super) service: &'s [u8],
-    pub(super) name: &'s [u8],
-    pub(super) resource: &'s [u8],
-    pub(super) trace_id: u64,
-    pub(super) span_id: u64,
-    pub(super) parent_id: u64,
-    pub(super) start: u64,
-    pub(super) duration: u64,
-    pub(super) error: bool,
+/// Begins a span of version 0.4, with a list of its events or without: its service, its operation and its resource. Its
+/// [`numbers`] must follow, the two maps and its [`end`].
+pub(super) fn begin(out: &mut Vec<u8>, service: &[u8], name: &[u8], resource: &[u8], events: bool) {
+    msgpack::map(out, 12 + usize::from(events));
+    out.extend_from_slice(b"\xa7service");
+    msgpack::text(out, service);
+    out.extend_from_slice(b"\xa4name");
+    msgpack::text(out, name);
+    out.extend_from_slice(b"\xa8resource");
+    msgpack::text(out, resource);
 }
 
-impl Fields<'_> {
-    /// Begins a span of version 0.4, with a list of its events or without. The two maps must follow and then
-    /// [`end`].
-    pub(super) fn write(&self, out: &mut Vec<u8>, events: bool) {
-        msgpack::map(out, 12 + usize::from(events));
-        out.extend_from_slice(b"\xa7service");
-        msgpack::text(out, self.service);
-        out.extend_from_slice(b"\xa4name");
-        msgpack::text(out, self.name);
-        out.extend_from_slice(b"\xa8resource");
-        msgpack::text(out, self.resource);
-        // Times are signed there.
-        let signed = |nanos: u64| nanos.min(i64::MAX as u64);
-        out.extend_from_slice(b"\xa8trace_id");
-        msgpack::uint(out, self.trace_id);
-        out.extend_from_slice(b"\xa7span_id");
-        msgpack::uint(out, self.span_id);
-        out.extend_from_slice(b"\xa9parent_id");
-        msgpack::uint(out, self.parent_id);
-        out.extend_from_slice(b"\xa5start");
-        msgpack::uint(out, signed(self.start));
-        out.extend_from_slice(b"\xa8duration");
-        msgpack::uint(out, signed(self.duration));
-        out.extend_from_slice(b"\xa5error");
-        msgpack::uint(out, u64::from(self.error));
-    }
+/// What no two spans have in common: ids and times.
+#[inline]
+pub(super) fn numbers(out: &mut Vec<u8>, span: &Span<'_>) {
+    // Times are signed there.
+    let signed = |nanos: u64| nanos.min(i64::MAX as u64);
+    out.extend_from_slice(b"\xa8trace_id");
+    msgpack::uint(out, id(span.trace_id.get(8..).unwrap_or_default()));
+    out.extend_from_slice(b"\xa7span_id");
+    msgpack::uint(out, id(span.span_id));
+    out.extend_from_slice(b"\xa9parent_id");
+    msgpack::uint(out, id(span.parent_span_id));
+    out.extend_from_slice(b"\xa5start");
+    msgpack::uint(out, signed(span.start));
+    out.extend_from_slice(b"\xa8duration");
+    msgpack::uint(out, signed(span.duration()));
+    let error = u8::from(span.status.code == StatusCode::Error);
+    out.extend_from_slice(&[0xa5, b'e', b'r', b'r', b'o', b'r', error]);
 }
 
 /// Ends a span: its type, and the list of its events in msgpack if that is not empty.
@@ -62,19 +52,16 @@ mod tests {
 
     #[test]
     fn a_minimal_span_has_exactly_the_known_bytes() {
-        let fields = Fields {
-            service: b"mm",
-            name: b"http.server.request",
-            resource: b"POST /v1/chat",
-            trace_id: 1,
-            span_id: 2,
-            parent_id: 0,
+        let span = Span {
+            trace_id: &[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+            span_id: &[0, 0, 0, 0, 0, 0, 0, 2],
             start: 1_700_000_000_000_000_000,
-            duration: 1000,
-            error: false,
+            end: 1_700_000_000_000_001_000,
+            ..Span::default()
         };
         let mut out = vec![0x91, 0x91];
-        fields.write(&mut out, false);
+        begin(&mut out, b"mm", b"http.server.request", b"POST /v1/chat", false);
+        numbers(&mut out, &span);
         let mut maps = Maps::default();
         maps.start(&mut out);
         maps.meta.text(Key::Env, b"t");

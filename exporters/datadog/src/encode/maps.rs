@@ -147,7 +147,6 @@ impl Map {
     }
 
     /// Begins an entry for a key. Whether it is new: then its value must follow.
-    #[inline]
     pub(super) fn begin(&mut self, name: &Name<'_>) -> bool {
         let entry = match name {
             Name::Numbered(entry) => entry,
@@ -161,6 +160,24 @@ impl Map {
         new
     }
 
+    /// Text under a key of the dictionary.
+    #[inline]
+    pub(super) fn entry_text(&mut self, entry: &Entry<'_>, value: &[u8]) {
+        if self.numbers.add(entry.target) {
+            self.count += 1;
+            entry.write_text(&mut self.bytes, value);
+        }
+    }
+
+    /// A number under a key of the dictionary.
+    #[inline]
+    pub(super) fn entry_number(&mut self, entry: &Entry<'_>, value: f64) {
+        if self.numbers.add(entry.target) {
+            self.count += 1;
+            entry.write_number(&mut self.bytes, value);
+        }
+    }
+
     #[cold]
     fn begin_stranger(&mut self, key: &[u8]) -> bool {
         let hash = hash(key);
@@ -171,6 +188,19 @@ impl Map {
             self.count += 1;
         }
         new
+    }
+
+    /// What it holds; `None` if there are strangers.
+    pub(super) fn held(&self) -> Option<Held> {
+        let held = Held { count: self.count, numbers: self.numbers };
+        self.strangers.places.is_empty().then_some(held)
+    }
+
+    /// Appends bytes, with which it holds this and nothing else.
+    #[inline]
+    pub(super) fn hold(&mut self, held: &Held, bytes: &[u8]) {
+        (self.count, self.numbers) = (held.count, held.numbers);
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// Whether it and the whole of `other` may have a key in common.
@@ -204,6 +234,13 @@ impl Map {
             }
         }
     }
+}
+
+/// What a map without strangers holds, but for its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    count: usize,
+    numbers: Numbers,
 }
 
 /// A key to write.

@@ -57,16 +57,25 @@ pub(super) fn double(out: &mut Vec<u8>, value: f64) {
 /// A number that is not negative.
 #[inline]
 pub(super) fn uint(out: &mut Vec<u8>, value: u64) {
+    // Ids and times are.
+    if value > u64::from(u32::MAX) {
+        let mut bytes = [0xcf; 9];
+        bytes[1..].copy_from_slice(&value.to_be_bytes());
+        out.extend_from_slice(&bytes);
+    } else {
+        small_uint(out, value as u32);
+    }
+}
+
+fn small_uint(out: &mut Vec<u8>, value: u32) {
     match value {
         0..0x80 => out.push(value as u8),
         0x80..0x100 => out.extend_from_slice(&[0xcc, value as u8]),
         0x100..0x1_0000 => prefixed(out, 0xcd, (value as u16).to_be_bytes()),
-        0x1_0000..0x1_0000_0000 => prefixed(out, 0xce, (value as u32).to_be_bytes()),
-        _ => prefixed(out, 0xcf, value.to_be_bytes()),
+        0x1_0000.. => prefixed(out, 0xce, value.to_be_bytes()),
     }
 }
 
-#[inline]
 fn prefixed<const N: usize>(out: &mut Vec<u8>, marker: u8, bytes: [u8; N]) {
     out.push(marker);
     out.extend_from_slice(&bytes);

@@ -1,19 +1,21 @@
 //! One span: its fields and its two maps.
 
 use super::around::{ResourceEntry, ScopeEntry, env_of, normal_service, unified};
-use super::attributes::{Attribute, Attributes, Values, bytes};
+use super::attributes::{Attributes, Values, bytes};
 use super::dictionary::Dictionary;
 use super::events::{self, last_exception};
-use super::fields::{self, Fields};
+use super::fields;
 use super::keys::Key;
-use super::maps::Maps;
+use super::maps::{Map, Maps};
+use super::memo::{Kind, Memo, Memos, Pieces};
 use super::normalize::{normalize_name, truncate_bytes};
+use super::reader::Own;
 use super::sampling::{Decision, probability};
 use super::semantics;
 use super::{Counts, OperationName, Options, id};
-use muxbridge_pdata::schema::field;
-use muxbridge_pdata::view::{AnyValue, Event, KeyValue, Span, SpanKind, StatusCode, text};
+use muxbridge_pdata::view::{AnyValue, Span, SpanKind, StatusCode, text};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// The longest type, in bytes.
 const MAX_TYPE: usize = 100;
@@ -31,72 +33,62 @@ pub(super) struct Place {
     pub(super) trace: [u8; 32],
 }
 
+impl Place {
+    /// The upper half of the trace id in hexadecimal, unless it is zero.
+    #[inline]
+    pub(super) fn high(&self) -> Option<&[u8]> {
+        let high = &self.trace[..16];
+        (high != b"0000000000000000").then_some(high)
+    }
+}
+
 /// Encodes spans, with buffers that are used again for the next one.
-pub(super) struct SpanEncoder<'o> {
+pub(super) struct SpanEncoder<'o, 'a> {
     options: &'o Options,
     pub(super) counts: &'o mut Counts,
     maps: Maps,
     json: String,
     events: Vec<u8>,
-}
-
-/// What a span holds besides its scalar fields. The room for it is used again for the next span.
-#[derive(Default)]
-pub(super) struct Own<'a> {
-    attributes: Vec<Attribute<'a>>,
     values: Values<'a>,
-    /// Whether one of the attributes is of a call to a model.
-    model: bool,
-    events: Vec<Event<'a>>,
-    links: bool,
+    memos: Memos<'a>,
 }
 
-impl<'a> Own<'a> {
-    /// Reads a span, all of it in one pass.
-    pub(super) fn read(&mut self, raw: &'a [u8], keys: &mut Dictionary<'a>) -> Span<'a> {
-        self.attributes.clear();
-        self.values.clear();
-        self.events.clear();
-        (self.model, self.links) = (false, false);
-        Span::read_each(raw, |f| match f.number {
-            field::span::ATTRIBUTES => {
-                let attribute = Attribute::of(&KeyValue::read(f.value.as_bytes()), keys);
-                self.model |= attribute.is_of_model(keys);
-                self.values.keep(&attribute);
-                self.attributes.push(attribute);
-            }
-            field::span::EVENTS => self.events.push(Event::read(f.value.as_bytes())),
-            field::span::LINKS => self.links = true,
-            _ => {}
-        })
-    }
-}
-
-impl<'o> SpanEncoder<'o> {
+impl<'o, 'a> SpanEncoder<'o, 'a> {
     pub(super) fn new(options: &'o Options, counts: &'o mut Counts) -> Self {
-        SpanEncoder { options, counts, maps: Maps::default(), json: String::new(), events: Vec::new() }
+        SpanEncoder {
+            options,
+            counts,
+            maps: Maps::default(),
+            json: String::new(),
+            events: Vec::new(),
+            values: Values::default(),
+            memos: Memos::default(),
+        }
     }
 
     /// Appends the span to its chunk.
-    pub(super) fn span<'a>(
+    pub(super) fn span(
         &mut self,
         out: &mut Vec<u8>,
-        span: &Span<'a>,
-        own: &Own<'a>,
+        own: &Own<'_, 'a>,
         keys: &Dictionary<'a>,
-        (scope, resource): (&ScopeEntry<'a>, &ResourceEntry<'a>),
+        around: (&ScopeEntry<'a>, &ResourceEntry<'a>),
         place: &Place,
     ) {
-        let attributes = Attributes { span: &own.values, resource: &resource.values };
-        self.fields(out, span, own, &attributes, resource);
-        self.maps.start(out);
+        let (scope, resource) = around;
         // The first value of a key stays: what is computed, then the span, its scope, its resource.
-        self.trace(span, &attributes, resource, place);
-        self.fixed(span, own, scope, resource, place);
-        if span.status.code == StatusCode::Error {
-            self.error(span, own, &attributes);
-        }
-        self.events_and_links(span, own);
+        let kind = Kind::of(own, place, self.options.native_events);
+        let known = kind.and_then(|kind| self.memos.find(&kind, own));
+        let computed;
+        let type_name = if let Some(memo) = known {
+            memo.write(out, &mut self.maps, own, place);
+            self.counts.adjusted += memo.adjusted;
+            &memo.type_name[..]
+        } else {
+            computed = self.compute(out, own, around, place, kind);
+            truncate_bytes(&computed, MAX_TYPE)
+        };
+        write_events(own, self.options, &mut self.json, &mut self.events, &mut self.maps.meta);
         for attribute in own.attributes.iter().chain(&scope.attributes) {
             self.counts.content += u64::from(attribute.write(&mut self.maps, keys));
         }
@@ -107,26 +99,89 @@ impl<'o> SpanEncoder<'o> {
         }
         self.counts.content += resource.content;
         self.maps.end(out);
-        let kind = semantics::span_type(&attributes, span.kind);
-        fields::end(out, truncate_bytes(&kind, MAX_TYPE), &self.events);
+        fields::end(out, type_name, &self.events);
         self.counts.encoded += 1;
     }
 
+    /// Writes what follows from the attributes that are read, and says of which type the span is.
+    fn compute(
+        &mut self,
+        out: &mut Vec<u8>,
+        own: &Own<'_, 'a>,
+        (scope, resource): (&ScopeEntry<'a>, &ResourceEntry<'a>),
+        place: &Place,
+        kind: Option<Kind>,
+    ) -> Cow<'a, [u8]> {
+        let span = own.span;
+        let mut values = std::mem::take(&mut self.values);
+        values.read(own.looked_up);
+        let attributes = &Attributes { span: &values, resource: &resource.values };
+        let began = out.len();
+        let adjusted = self.head(out, own, attributes, resource);
+        self.counts.adjusted += adjusted;
+        let head = began..out.len();
+        fields::numbers(out, span);
+        self.maps.start(out);
+        if let Some(high) = place.high().filter(|_| place.first) {
+            self.maps.meta.text(Key::DdTid, high);
+        }
+        let before = self.maps.meta.bytes.len();
+        self.trace(own, attributes, resource, place);
+        self.identity(own, attributes, resource);
+        self.maps.meta.text(Key::OtelTraceId, &place.trace);
+        let after = self.maps.meta.bytes.len();
+        self.outcome(span, attributes, scope);
+        if span.status.code == StatusCode::Error {
+            self.error(own, attributes);
+        }
+        let type_name = semantics::span_type(attributes, span.kind);
+        self.values = values;
+        if let Some(kind) = kind.filter(|_| self.memos.wants_more())
+            && let (Some(meta), Some(metrics)) = (self.maps.meta.held(), self.maps.metrics.held())
+        {
+            let bytes = |range: Range<usize>| self.maps.meta.bytes.get(range).unwrap_or_default().to_vec();
+            let pieces = Pieces {
+                head: bytes(head),
+                before_trace: bytes(before..after - place.trace.len()),
+                after_trace: bytes(after..self.maps.meta.bytes.len()),
+            };
+            self.memos.keep(Memo {
+                kind,
+                name: span.name,
+                looked_up: own.looked_up.to_vec(),
+                pieces,
+                meta,
+                metrics,
+                numbers: self.maps.metrics.bytes.clone(),
+                type_name: truncate_bytes(&type_name, MAX_TYPE).to_vec(),
+                adjusted,
+            });
+        }
+        type_name
+    }
+
     /// The service and the environment of a span, for the Agent's rates.
-    pub(super) fn service_and_env(&self, own: &Own<'_>, resource: &ResourceEntry<'_>) -> (String, String) {
-        let attributes = Attributes { span: &own.values, resource: &resource.values };
+    pub(super) fn service_and_env(
+        &self,
+        own: &Own<'_, 'a>,
+        resource: &ResourceEntry<'a>,
+    ) -> (String, String) {
+        let mut values = Values::default();
+        values.read(own.looked_up);
+        let attributes = Attributes { span: &values, resource: &resource.values };
         let service = attributes.text(&[Key::ServiceName]);
         (normal_service(service.as_deref()).0, env_of(&attributes, self.options))
     }
 
-    fn fields<'a>(
+    /// Writes the service, the operation and the resource, and says how many of them were changed to fit.
+    fn head(
         &mut self,
         out: &mut Vec<u8>,
-        span: &Span<'a>,
-        own: &Own<'a>,
+        own: &Own<'_, 'a>,
         attributes: &Attributes<'_, 'a>,
         resource: &ResourceEntry<'a>,
-    ) {
+    ) -> u64 {
+        let span = own.span;
         let name = match self.options.operation_name {
             OperationName::V2 => semantics::operation(attributes, span.kind),
             OperationName::SpanName => Cow::Owned(normalize_name(text(span.name))),
@@ -141,36 +196,23 @@ impl<'o> SpanEncoder<'o> {
             [] => name.as_bytes(),
             shown => shown,
         };
-        self.counts.adjusted += u64::from(*adjusted) + u64::from(full.len() > self.options.max_resource);
-        let fields = Fields {
-            service: service.as_bytes(),
-            name: name.as_bytes(),
-            resource: shown,
-            trace_id: id(span.trace_id.get(8..).unwrap_or_default()),
-            span_id: id(span.span_id),
-            parent_id: id(span.parent_span_id),
-            start: span.start,
-            duration: span.duration(),
-            error: span.status.code == StatusCode::Error,
-        };
-        fields.write(out, self.options.native_events && !own.events.is_empty());
+        let events = self.options.native_events && !own.events.is_empty();
+        fields::begin(out, service.as_bytes(), name.as_bytes(), shown, events);
+        u64::from(*adjusted) + u64::from(full.len() > self.options.max_resource)
     }
 
     /// What is said of the whole trace, and whether the span counts for the statistics that the Agent makes.
-    fn trace<'a>(
+    fn trace(
         &mut self,
-        span: &Span<'a>,
+        own: &Own<'_, 'a>,
         attributes: &Attributes<'_, 'a>,
         resource: &ResourceEntry<'a>,
         place: &Place,
     ) {
+        let span = own.span;
         let Maps { meta, metrics, .. } = &mut self.maps;
         let wish = attributes.get(Key::SamplingPriority).and_then(|v| priority(&v));
         if place.first {
-            let high = &place.trace[..16];
-            if high.iter().any(|digit| *digit != b'0') {
-                meta.text(Key::DdTid, high);
-            }
             // 4: somebody asked for it. 1: the Agent's rate. 0: nobody decided.
             let maker: &[u8] = match (wish, place.decision) {
                 (Some(_), _) => b"-4",
@@ -212,22 +254,14 @@ impl<'o> SpanEncoder<'o> {
         }
     }
 
-    /// What every span has.
-    fn fixed<'a>(
-        &mut self,
-        span: &Span<'a>,
-        own: &Own<'a>,
-        scope: &ScopeEntry<'a>,
-        resource: &ResourceEntry<'a>,
-        place: &Place,
-    ) {
-        let attributes = &Attributes { span: &own.values, resource: &resource.values };
-        let Maps { meta, metrics, .. } = &mut self.maps;
+    /// What every span has before its trace id.
+    fn identity(&mut self, own: &Own<'_, 'a>, attributes: &Attributes<'_, 'a>, resource: &ResourceEntry<'a>) {
+        let meta = &mut self.maps.meta;
         if own.model {
             // They go to LLM Observability in their own form or not at all; nobody shall make others of these.
             meta.text(Key::DdLlmobsEnabled, b"false");
         }
-        if own.values.any(&[
+        if attributes.span.any(&[
             Key::DeploymentEnvironmentName,
             Key::DeploymentEnvironment,
             Key::Env,
@@ -237,8 +271,12 @@ impl<'o> SpanEncoder<'o> {
         } else {
             meta.block(&resource.unified);
         }
-        meta.text(Key::SpanKind, kind_name(span.kind).as_bytes());
-        meta.text(Key::OtelTraceId, &place.trace);
+        meta.text(Key::SpanKind, kind_name(own.span.kind).as_bytes());
+    }
+
+    /// What every span has behind its trace id.
+    fn outcome(&mut self, span: &Span<'a>, attributes: &Attributes<'_, 'a>, scope: &ScopeEntry<'a>) {
+        let Maps { meta, metrics, .. } = &mut self.maps;
         let status: &[u8] = match span.status.code {
             StatusCode::Unset => b"Unset",
             StatusCode::Ok => b"Ok",
@@ -269,8 +307,9 @@ impl<'o> SpanEncoder<'o> {
     }
 
     /// The three fields of an error: what the span says, else its status, its last exception, its HTTP status.
-    fn error<'a>(&mut self, span: &Span<'a>, own: &Own<'a>, attributes: &Attributes<'_, 'a>) {
-        let exception = last_exception(&own.events);
+    fn error(&mut self, own: &Own<'_, 'a>, attributes: &Attributes<'_, 'a>) {
+        let span = own.span;
+        let exception = last_exception(own.events);
         let thrown = |key: &[u8]| {
             let value = exception?.attribute(key)?;
             Some(bytes(&value)).filter(|text| !text.is_empty())
@@ -297,25 +336,31 @@ impl<'o> SpanEncoder<'o> {
             meta.text(Key::ErrorStack, &stack);
         }
     }
+}
 
-    fn events_and_links(&mut self, span: &Span<'_>, own: &Own<'_>) {
-        self.events.clear();
-        let meta = &mut self.maps.meta;
-        if !own.events.is_empty() {
-            if self.options.native_events {
-                events::native(&mut self.events, &own.events, self.options.content);
-            } else {
-                events::events(&mut self.json, &own.events, self.options.content);
-                meta.text(Key::Events, self.json.as_bytes());
-            }
-            if last_exception(&own.events).is_some() {
-                meta.text(Key::DdHasException, b"true");
-            }
+/// Writes events and links.
+fn write_events(
+    own: &Own<'_, '_>,
+    options: &Options,
+    json: &mut String,
+    native: &mut Vec<u8>,
+    meta: &mut Map,
+) {
+    native.clear();
+    if !own.events.is_empty() {
+        if options.native_events {
+            events::native(native, own.events, options.content);
+        } else {
+            events::events(json, own.events, options.content);
+            meta.text(Key::Events, json.as_bytes());
         }
-        if own.links {
-            events::links(&mut self.json, span);
-            meta.text(Key::DdSpanLinks, self.json.as_bytes());
+        if last_exception(own.events).is_some() {
+            meta.text(Key::DdHasException, b"true");
         }
+    }
+    if own.links {
+        events::links(json, own.span);
+        meta.text(Key::DdSpanLinks, json.as_bytes());
     }
 }
 
