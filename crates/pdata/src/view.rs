@@ -4,11 +4,13 @@
 //! are byte slices, known to be UTF-8; [`text`] turns one into a `&str`.
 
 mod common;
+mod expected;
 mod logs;
 mod metrics;
 mod traces;
 
 pub use common::{AnyValue, ArrayValue, KeyValue, KvList, Resource, ResourceItems, Scope, ScopeItems};
+pub use expected::ExpectedKey;
 pub use logs::LogRecord;
 pub use metrics::{
     Buckets, Exemplar, ExponentialPoint, HistogramPoint, Metric, MetricData, Number, NumberPoint,

@@ -151,6 +151,27 @@ impl<'a> Fields<'a> {
         Ok(Some(Field { number, value, raw }))
     }
 
+    /// The body of the next message with this number, which is below 16. Shows the fields before it to `pass`.
+    #[inline(always)]
+    pub(crate) fn next_message(&mut self, number: u32, mut pass: impl FnMut(Field<'a>)) -> Option<&'a [u8]> {
+        let tag = (number << 3 | 2) as u8;
+        loop {
+            if let [first, length @ 0..0x80, after @ ..] = self.rest
+                && *first == tag
+                && let Some((body, rest)) = after.split_at_checked(usize::from(*length))
+            {
+                self.rest = rest;
+                return Some(body);
+            }
+            match self.next()? {
+                Field { number: found, value: Value::Bytes(body), .. } if found == number => {
+                    return Some(body);
+                }
+                other => pass(other),
+            }
+        }
+    }
+
     #[cold]
     fn long_tag(&mut self) -> Result<(u32, u8), Problem> {
         let (tag, length) = read_long_varint(self.rest)?;

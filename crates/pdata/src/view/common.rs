@@ -190,31 +190,44 @@ impl<'a> KeyValue<'a> {
     }
 }
 
+/// The tag of the key of an attribute, and that of its value.
+pub(super) const KEY_TAG: u8 = (field::key_value::KEY << 3 | 2) as u8;
+const VALUE_TAG: u8 = (field::key_value::VALUE << 3 | 2) as u8;
+const SHORT: u8 = 0x80;
+
 /// An attribute that looks as nearly all do: a key, then a string, boolean, small integer or double, each shorter than 128
 /// bytes. Others take the general way, which costs three times as much: every reader of spans and points comes here for
 /// each attribute.
 #[inline]
 fn plain(raw: &[u8]) -> Option<(&[u8], AnyValue<'_>)> {
-    const SHORT: u8 = 0x80;
-    let [0x0a, key_length @ 0..SHORT, rest @ ..] = raw else { return None };
-    let (key, rest) = rest.split_at_checked(usize::from(*key_length))?;
-    let [0x12, length @ 0..SHORT, value @ ..] = rest else { return None };
-    if usize::from(*length) != value.len() {
-        return None;
-    }
-    let value = match value {
-        [0x0a, length @ 0..SHORT, text @ ..] if usize::from(*length) == text.len() => AnyValue::String(text),
-        [0x10, truth @ 0..SHORT] => AnyValue::Bool(*truth != 0),
-        [0x18, number @ 0..SHORT] => AnyValue::Int(i64::from(*number)),
+    let [KEY_TAG, key_length @ 0..SHORT, rest @ ..] = raw else { return None };
+    let (key, value) = rest.split_at_checked(usize::from(*key_length))?;
+    Some((key, plain_value(plain_body(value)?)?))
+}
+
+/// The body of the value, if the field is that and nothing else.
+#[inline]
+pub(super) fn plain_body(field: &[u8]) -> Option<&[u8]> {
+    let [VALUE_TAG, length @ 0..SHORT, body @ ..] = field else { return None };
+    (usize::from(*length) == body.len()).then_some(body)
+}
+
+#[inline(always)]
+fn plain_value(body: &[u8]) -> Option<AnyValue<'_>> {
+    match body {
+        [0x0a, length @ 0..SHORT, text @ ..] if usize::from(*length) == text.len() => {
+            Some(AnyValue::String(text))
+        }
+        [0x10, truth @ 0..SHORT] => Some(AnyValue::Bool(*truth != 0)),
+        [0x18, number @ 0..SHORT] => Some(AnyValue::Int(i64::from(*number))),
         [0x18, low @ SHORT..=0xff, high @ 0..SHORT] => {
-            AnyValue::Int(i64::from(low & 0x7f) | i64::from(*high) << 7)
+            Some(AnyValue::Int(i64::from(low & 0x7f) | i64::from(*high) << 7))
         }
         [0x21, a, b, c, d, e, f, g, h] => {
-            AnyValue::Double(f64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]))
+            Some(AnyValue::Double(f64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h])))
         }
-        _ => return None,
-    };
-    Some((key, value))
+        _ => None,
+    }
 }
 
 /// The value of the first attribute with this key.
@@ -246,8 +259,15 @@ pub enum AnyValue<'a> {
 
 impl<'a> AnyValue<'a> {
     /// Reads the body of the message. Of several values the last one counts, as in every protobuf oneof.
-    #[inline]
+    #[inline(always)]
     pub fn read(raw: &'a [u8]) -> Self {
+        match plain_value(raw) {
+            Some(value) => value,
+            None => Self::read_any(raw),
+        }
+    }
+
+    fn read_any(raw: &'a [u8]) -> Self {
         let mut value = AnyValue::Empty;
         for f in Fields::new(raw) {
             value = match (f.number, f.value) {

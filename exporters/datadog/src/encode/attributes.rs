@@ -1,7 +1,7 @@
 //! The attributes of a span, of its scope and of its resource: read once, looked up by their place in a table.
 
 use super::content::is_content;
-use super::dictionary::{Behind, Dictionary, Use, header, is_of_model};
+use super::dictionary::{Dictionary, Entry, Place, Use, header, is_of_model};
 use super::keys::{Key, READ};
 use super::maps::{Maps, Name};
 use super::msgpack;
@@ -12,12 +12,13 @@ use std::borrow::Cow;
 /// Whole numbers up to this are exact in a double.
 const EXACT: u64 = 1 << 53;
 
-/// An attribute and the number of its key.
+/// An attribute as it stands in its batch, and the number of its key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attribute<'a> {
-    key: &'a [u8],
-    value: AnyValue<'a>,
+    raw: &'a [u8],
     number: u16,
+    /// Where in it the value stands; 0 if that is not known.
+    value: u8,
 }
 
 /// The number of a stranger: no key of a dictionary has it.
@@ -25,16 +26,35 @@ const STRANGER: u16 = u16::MAX;
 
 impl<'a> Attribute<'a> {
     pub(super) fn of(kv: &KeyValue<'a>, keys: &mut Dictionary<'a>) -> Self {
-        Attribute { key: kv.key, value: kv.value, number: keys.number(kv.key).unwrap_or(STRANGER) }
+        Attribute { raw: kv.raw(), number: keys.number(kv.key).unwrap_or(STRANGER), value: 0 }
     }
 
-    /// The next of the attributes of a span.
+    /// The attribute at this place of a span, and the place behind it.
     #[inline]
-    pub(super) fn next(kv: &KeyValue<'a>, keys: &mut Dictionary<'a>, behind: &mut Behind) -> Self {
-        Attribute {
-            key: kv.key,
-            value: kv.value,
-            number: keys.next_number(kv.key, behind).unwrap_or(STRANGER),
+    pub(super) fn at(place: Place, raw: &'a [u8], keys: &mut Dictionary<'a>) -> (Self, Place) {
+        if let Some((number, entry)) = keys.expected(place)
+            && let Some(value) = entry.expected.value(raw)
+        {
+            let value = (raw.len() - value.len()) as u8;
+            return (Attribute { raw, number, value }, place.behind(number));
+        }
+        Self::unexpected(place, raw, keys)
+    }
+
+    fn unexpected(place: Place, raw: &'a [u8], keys: &mut Dictionary<'a>) -> (Self, Place) {
+        let attribute = Attribute::of(&KeyValue::read(raw), keys);
+        if attribute.number == STRANGER {
+            return (attribute, place);
+        }
+        keys.expect(place, attribute.number);
+        (attribute, place.behind(attribute.number))
+    }
+
+    #[inline(always)]
+    fn value(&self) -> AnyValue<'a> {
+        match self.raw.get(usize::from(self.value)..) {
+            Some(body) if self.value != 0 => AnyValue::read(body),
+            _ => KeyValue::read(self.raw).value,
         }
     }
 
@@ -43,7 +63,7 @@ impl<'a> Attribute<'a> {
     pub(super) fn is_of_model(&self, keys: &Dictionary<'a>) -> bool {
         match keys.entry(self.number) {
             Some(entry) => entry.of_model,
-            None => is_of_model(self.key),
+            None => is_of_model(KeyValue::read(self.raw).key),
         }
     }
 
@@ -57,32 +77,36 @@ impl<'a> Attribute<'a> {
     #[inline]
     pub(super) fn write(&self, maps: &mut Maps, keys: &Dictionary<'a>) -> bool {
         let Some(entry) = keys.entry(self.number) else { return self.write_stranger(maps, keys) };
-        match (entry.becomes, self.value) {
-            (Use::Written, AnyValue::String(text)) => maps.meta.entry_text(entry, text),
-            (Use::Written, AnyValue::Double(d)) if d.is_finite() => maps.metrics.entry_number(entry, d),
-            (Use::Written, AnyValue::Int(i)) if i.unsigned_abs() <= EXACT => {
-                maps.metrics.entry_number(entry, i as f64);
-            }
-            (Use::Written, value) => write(maps, &Name::Numbered(entry), &value),
-            (Use::Field, _) => {}
-            (Use::Content, _) => return true,
+        if entry.becomes != Use::Written {
+            return entry.becomes == Use::Content;
+        }
+        match self.value() {
+            AnyValue::String(text) => maps.meta.entry_text(entry, text),
+            AnyValue::Double(d) if d.is_finite() => maps.metrics.entry_number(entry, d),
+            AnyValue::Int(i) if i.unsigned_abs() <= EXACT => maps.metrics.entry_number(entry, i as f64),
+            _ => self.write_other(maps, entry),
         }
         false
     }
 
+    fn write_other(&self, maps: &mut Maps, entry: &Entry<'_>) {
+        write(maps, &Name::Numbered(entry), &self.value());
+    }
+
     #[cold]
     fn write_stranger(&self, maps: &mut Maps, keys: &Dictionary<'a>) -> bool {
-        if self.key.is_empty() {
+        let KeyValue { key, value, .. } = KeyValue::read(self.raw);
+        if key.is_empty() {
             return false;
         }
-        if !keys.content() && is_content(self.key) {
+        if !keys.content() && is_content(key) {
             return true;
         }
-        let renamed = header(self.key);
-        let key = renamed.as_deref().unwrap_or(self.key);
+        let renamed = header(key);
+        let key = renamed.as_deref().unwrap_or(key);
         // What it is renamed to may be a key of its own, too.
         let name = keys.entry_of(key).map_or(Name::Stranger(key), Name::Numbered);
-        write(maps, &name, &self.value);
+        write(maps, &name, &value);
         false
     }
 }
@@ -144,7 +168,7 @@ impl<'a> Values<'a> {
             && self.present & (1 << attribute.number) == 0
         {
             self.present |= 1 << attribute.number;
-            *value = attribute.value;
+            *value = attribute.value();
         }
     }
 
@@ -161,20 +185,10 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Whether these are the same attributes in the same order. Of values that are no scalars it says no.
+/// Whether these are the same attributes in the same order.
 #[inline]
 pub(super) fn are_same(some: &[Attribute<'_>], others: &[Attribute<'_>]) -> bool {
-    some.len() == others.len()
-        && some.iter().zip(others).all(|(a, b)| {
-            a.number == b.number
-                && match (a.value, b.value) {
-                    (AnyValue::String(a), AnyValue::String(b)) => a == b,
-                    (AnyValue::Int(a), AnyValue::Int(b)) => a == b,
-                    (AnyValue::Double(a), AnyValue::Double(b)) => a.to_bits() == b.to_bits(),
-                    (AnyValue::Bool(a), AnyValue::Bool(b)) => a == b,
-                    _ => false,
-                }
-        })
+    some.len() == others.len() && some.iter().zip(others).all(|(a, b)| a.raw == b.raw)
 }
 
 /// What a span can say of itself: an attribute of the span wins over one of its resource.

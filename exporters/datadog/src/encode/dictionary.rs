@@ -3,6 +3,7 @@
 use super::content::is_content;
 use super::keys::{ALL, Role, SLOTS, TABLE, WIRE, hash, slot};
 use super::msgpack;
+use muxbridge_pdata::view::ExpectedKey;
 
 /// More keys than this are strangers: a set of numbers up to it is a few words.
 pub(super) const MOST: usize = 512;
@@ -31,6 +32,8 @@ pub(super) enum Use {
 #[derive(Clone, Debug)]
 pub(super) struct Entry<'a> {
     text: &'a [u8],
+    /// As it stands in an attribute.
+    pub(super) expected: ExpectedKey,
     hash: u32,
     pub(super) becomes: Use,
     /// Whether it is an attribute of a call to a model.
@@ -46,6 +49,7 @@ static KNOWN: [Entry<'static>; ALL.len()] = known();
 const fn known() -> [Entry<'static>; ALL.len()] {
     const NONE: Entry<'static> = Entry {
         text: b"",
+        expected: ExpectedKey::new(b""),
         hash: 0,
         becomes: Use::Field,
         of_model: false,
@@ -58,6 +62,7 @@ const fn known() -> [Entry<'static>; ALL.len()] {
     while i < ALL.len() {
         let (key, text) = (ALL[i].0, ALL[i].1.as_bytes());
         entries[i].text = text;
+        entries[i].expected = ExpectedKey::new(text);
         entries[i].hash = hash(text);
         if let Role::Named(target) = key.role() {
             entries[i].becomes = Use::Written;
@@ -80,6 +85,7 @@ impl<'a> Entry<'a> {
         let becomes = if !content && is_content(text) { Use::Content } else { Use::Written };
         let mut entry = Entry {
             text,
+            expected: ExpectedKey::new(text),
             hash,
             becomes,
             of_model: is_of_model(text),
@@ -155,21 +161,44 @@ pub(super) struct Dictionary<'a> {
     content: bool,
     slots: [u16; SLOTS],
     entries: Vec<Entry<'a>>,
-    /// What came last after each key, and first what came first: spans of a program have the same keys in the same order,
-    /// and to try that one first saves a third of the search.
+    /// What key came last at each [`Place`].
     next: Vec<u16>,
 }
 
-/// Where in a list of attributes a search stands: behind which key.
+/// So many places are told apart.
+const PLACES: usize = 4096;
+
+/// A place in the attributes of a span: behind which key, and of a span of which name. Spans of a name mostly have the same
+/// keys in the same order, so that the key that came there last is likely to come again, and to try that one first saves
+/// half of the search. Two places that are taken for one only make a wrong guess.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Behind(u16);
+pub(super) struct Place {
+    name: u32,
+    at: u16,
+}
+
+impl Place {
+    /// Before the first attribute of a span of this name.
+    #[inline]
+    pub(super) fn before(name: &[u8]) -> Self {
+        let name = hash(name);
+        Place { name, at: (name as usize % PLACES) as u16 }
+    }
+
+    /// Behind the key of this number.
+    #[inline]
+    pub(super) fn behind(self, number: u16) -> Self {
+        let mixed = self.name.wrapping_add((u32::from(number) + 1).wrapping_mul(0x9e37_79b1));
+        Place { name: self.name, at: (mixed >> 16) as u16 % PLACES as u16 }
+    }
+}
 
 impl<'a> Dictionary<'a> {
     /// With the known keys. `content` says whether attributes with content are written.
     pub(super) fn new(content: bool) -> Self {
         let mut entries = Vec::with_capacity(MOST / 4);
         entries.extend_from_slice(&KNOWN);
-        Dictionary { content, slots: TABLE, next: vec![0; entries.len() + 1], entries }
+        Dictionary { content, slots: TABLE, next: vec![0; PLACES], entries }
     }
 
     /// Whether attributes with content are written.
@@ -184,20 +213,16 @@ impl<'a> Dictionary<'a> {
         self.find(key, hash).or_else(|| self.add(key, hash))
     }
 
-    /// The number of the next key of a list.
+    /// The key that is likely to come at this place.
     #[inline]
-    pub(super) fn next_number(&mut self, key: &'a [u8], behind: &mut Behind) -> Option<u16> {
-        let at = usize::from(behind.0);
-        let guess = self.next.get(at).copied().unwrap_or_default();
-        let number = if self.entry(guess).is_some_and(|entry| entry.text == key) {
-            guess
-        } else {
-            let number = self.number(key)?;
-            self.next[at] = number;
-            number
-        };
-        *behind = Behind(number + 1);
-        Some(number)
+    pub(super) fn expected(&self, place: Place) -> Option<(u16, &Entry<'a>)> {
+        let number = *self.next.get(usize::from(place.at))?;
+        Some((number, self.entry(number)?))
+    }
+
+    /// Expects the key of this number there from now on.
+    pub(super) fn expect(&mut self, place: Place, number: u16) {
+        self.next[usize::from(place.at)] = number;
     }
 
     /// What is known of the key of this number.
@@ -234,7 +259,6 @@ impl<'a> Dictionary<'a> {
         let number = self.entries.len() as u16;
         self.slots[free] = number + 1;
         self.entries.push(Entry::new(key, hash, number, self.content));
-        self.next.push(0);
         Some(number)
     }
 }
@@ -280,21 +304,6 @@ mod tests {
         }
         for stranger in ["", "http.request.header.accept"] {
             assert_eq!(Dictionary::new(true).number(stranger.as_bytes()), None);
-        }
-    }
-
-    #[test]
-    fn a_key_has_the_same_number_whatever_it_comes_after() {
-        let words =
-            ["a", "b", "env", "", "http.route", "c", "a", "c", "b", "http.request.header.x", "env", "a"];
-        let mut keys = Dictionary::new(true);
-        for _ in 0..3 {
-            let mut behind = Behind::default();
-            for word in words {
-                let number = keys.next_number(word.as_bytes(), &mut behind);
-                assert_eq!(number, keys.number(word.as_bytes()), "{word}");
-                assert!(number.is_none_or(|n| keys.entry(n).unwrap().text == word.as_bytes()), "{word}");
-            }
         }
     }
 

@@ -49,16 +49,17 @@ mod tests {
     use super::super::keys::Key;
     use super::super::maps::Maps;
     use super::*;
+    use muxbridge_pdata::Writer;
 
     #[test]
     fn a_minimal_span_has_exactly_the_known_bytes() {
-        let span = Span {
-            trace_id: &[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
-            span_id: &[0, 0, 0, 0, 0, 0, 0, 2],
-            start: 1_700_000_000_000_000_000,
-            end: 1_700_000_000_000_001_000,
-            ..Span::default()
-        };
+        let mut w = Writer::new();
+        w.bytes(1, &[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        w.bytes(2, &[0, 0, 0, 0, 0, 0, 0, 2]);
+        w.fixed64(7, 1_700_000_000_000_000_000);
+        w.fixed64(8, 1_700_000_000_000_001_000);
+        let raw = w.into_vec();
+        let span = Span::read(&raw);
         let mut out = vec![0x91, 0x91];
         begin(&mut out, b"mm", b"http.server.request", b"POST /v1/chat", false);
         numbers(&mut out, &span);

@@ -1,9 +1,10 @@
 //! Spans as they were read, each in one pass over its bytes, until those of their chunk are complete.
 
 use super::attributes::Attribute;
-use super::dictionary::{Behind, Dictionary};
+use super::dictionary::{Dictionary, Place};
 use muxbridge_pdata::schema::field;
-use muxbridge_pdata::view::{Event, KeyValue, Span};
+use muxbridge_pdata::view::{Event, Span};
+use std::cell::Cell;
 use std::ops::Range;
 
 /// A span that was read.
@@ -62,16 +63,19 @@ impl<'a> Reader<'a> {
     pub(super) fn read(&mut self, raw: &'a [u8], around: Around) -> &Span<'a> {
         let Reader { keys, attributes, looked_up, events, .. } = self;
         let first = (attributes.len(), looked_up.len(), events.len());
-        let (mut model, mut links, mut behind) = (false, false, Behind::default());
-        let span = Span::read_each(raw, |f| match f.number {
-            field::span::ATTRIBUTES => {
-                let attribute = Attribute::next(&KeyValue::read(f.value.as_bytes()), keys, &mut behind);
-                model |= attribute.is_of_model(keys);
-                if attribute.is_looked_up() {
-                    looked_up.push(attribute);
-                }
-                attributes.push(attribute);
+        let (mut model, mut links) = (false, false);
+        let place = Cell::new(Place::default());
+        let attribute = |raw| {
+            let (attribute, behind) = Attribute::at(place.get(), raw, keys);
+            place.set(behind);
+            model |= attribute.is_of_model(keys);
+            if attribute.is_looked_up() {
+                looked_up.push(attribute);
             }
+            attributes.push(attribute);
+        };
+        let span = Span::read_attributes(raw, attribute, |f| match f.number {
+            field::span::NAME => place.set(Place::before(f.value.as_bytes())),
             field::span::EVENTS => events.push(Event::read(f.value.as_bytes())),
             field::span::LINKS => links = true,
             _ => {}
