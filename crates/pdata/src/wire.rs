@@ -154,13 +154,8 @@ impl<'a> Fields<'a> {
     /// The body of the next message with this number, which is below 16. Shows the fields before it to `pass`.
     #[inline(always)]
     pub(crate) fn next_message(&mut self, number: u32, mut pass: impl FnMut(Field<'a>)) -> Option<&'a [u8]> {
-        let tag = (number << 3 | 2) as u8;
         loop {
-            if let [first, length @ 0..0x80, after @ ..] = self.rest
-                && *first == tag
-                && let Some((body, rest)) = after.split_at_checked(usize::from(*length))
-            {
-                self.rest = rest;
+            if let Some(body) = self.next_short(number) {
                 return Some(body);
             }
             match self.next()? {
@@ -170,6 +165,20 @@ impl<'a> Fields<'a> {
                 other => pass(other),
             }
         }
+    }
+
+    /// The bytes of the next field if it is this one, below 16, and has fewer than 128 of them; `None` says nothing about what
+    /// comes instead. For walks over many fields of one kind, as attributes are: a third of what [`Fields::try_next`] takes.
+    #[inline(always)]
+    pub fn next_short(&mut self, number: u32) -> Option<&'a [u8]> {
+        debug_assert!((1..16).contains(&number), "a tag of one byte");
+        let [tag, length @ 0..0x80, rest @ ..] = self.rest else { return None };
+        if *tag != (number << 3 | 2) as u8 {
+            return None;
+        }
+        let (head, tail) = rest.split_at_checked(usize::from(*length))?;
+        self.rest = tail;
+        Some(head)
     }
 
     #[cold]

@@ -89,3 +89,31 @@ fn a_message_has_the_same_bytes_whatever_its_length_was_thought_to_be() {
         }
     }
 }
+
+#[test]
+fn the_next_short_field_is_the_next_field_or_none() {
+    use muxbridge_pdata::wire::Fields;
+    let mut w = Writer::new();
+    for length in [0, 1, 127, 128, 300] {
+        w.bytes(9, &vec![7; length]);
+        w.bytes(2, b"other");
+        w.varint(9, 5);
+        w.bytes(25, b"a tag of two bytes");
+    }
+    let bytes = w.into_vec();
+    // Also what is cut short: it is never short and whole.
+    for end in 0..=bytes.len() {
+        let mut fields = Fields::new(&bytes[..end]);
+        loop {
+            let (mut short, before) = (fields, fields);
+            let Ok(Some(next)) = fields.try_next() else {
+                assert_eq!(short.next_short(9), None);
+                break;
+            };
+            let is_short = next.number == 9 && next.raw[0] & 7 == 2 && next.value.as_bytes().len() < 128;
+            assert_eq!(short.next_short(9), is_short.then(|| next.value.as_bytes()));
+            let expected = if is_short { fields } else { before };
+            assert_eq!(short.remaining(), expected.remaining());
+        }
+    }
+}

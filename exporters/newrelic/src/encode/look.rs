@@ -95,6 +95,10 @@ impl<'a> Look<'a> {
         }
     }
 
+    pub(crate) fn has(&self, key: Key) -> bool {
+        !self.attributes[key as usize].is_empty()
+    }
+
     #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<KeyValue<'a>> {
         let raw = self.attributes[key as usize];

@@ -1,6 +1,6 @@
 //! Spans and log records within the limits. Metrics have rules enough for a file of their own.
 
-use super::attributes::{self, Metrics};
+use super::attributes::{self, Metrics, Rules};
 use super::{Cx, VALUE_CHARS, cut, metrics, rewrite};
 use crate::encode::look::{Key, Look};
 use crate::encode::watch::Watch;
@@ -120,9 +120,9 @@ impl<'a> Copies<'a> {
     /// Those that a span lacks.
     #[inline]
     pub(crate) fn of(look: &Look<'a>, wanted: bool) -> Self {
-        let copy = |from, to| match (look.get(from), look.get(to)) {
-            (Some(from), None) if wanted => Some(from.value),
-            _ => None,
+        let copy = |from, to| {
+            let lacks = wanted && look.has(from) && !look.has(to);
+            lacks.then(|| look.get(from).map(|kv| kv.value)).flatten()
         };
         Copies { provider: copy(Key::Provider, Key::System), cached: copy(Key::Cached, Key::CachedOld) }
     }
@@ -154,22 +154,19 @@ fn check_span<'a>(raw: &'a [u8], cx: &Cx, look: &mut Look<'a>) -> Check<'a> {
     use field::span::{ATTRIBUTES, EVENTS, NAME, SPAN_ID, STATUS, TRACE_ID, TRACE_STATE};
     let rules = cx.rules(Metrics::None);
     let (mut trace_id, mut span_id, mut attributes) = (false, false, 0);
-    for f in Fields::new(raw) {
+    let mut fields = Fields::new(raw);
+    loop {
+        while let Some(raw) = fields.next_short(ATTRIBUTES) {
+            attributes += 1;
+            if !check_attribute(raw, &rules, look) {
+                return Check::Breaks;
+            }
+        }
+        let Some(f) = fields.next() else { break };
         let fits = match f.number {
             ATTRIBUTES => {
-                let raw = f.value.as_bytes();
                 attributes += 1;
-                match attributes::plain_key(raw) {
-                    Some(key) => {
-                        look.attribute(key, raw);
-                        attributes::free_in_spans(key)
-                    }
-                    None => {
-                        let kv = KeyValue::read(raw);
-                        look.attribute(kv.key, raw);
-                        attributes::attribute_fits(kv, &rules)
-                    }
-                }
+                check_attribute(f.value.as_bytes(), &rules, look)
             }
             TRACE_ID => {
                 trace_id = is_id(f.value.as_bytes());
@@ -207,6 +204,17 @@ fn check_span<'a>(raw: &'a [u8], cx: &Cx, look: &mut Look<'a>) -> Check<'a> {
     }
     // What is copied has been checked already, as the value of its own name.
     Check::Lacks(copies)
+}
+
+#[inline(always)]
+fn check_attribute<'a>(raw: &'a [u8], rules: &Rules<'_>, look: &mut Look<'a>) -> bool {
+    if let Some(key) = attributes::plain_key(raw) {
+        look.attribute(key, raw);
+        return attributes::free_in_spans(key);
+    }
+    let kv = KeyValue::read(raw);
+    look.attribute(kv.key, raw);
+    attributes::attribute_fits(kv, rules)
 }
 
 fn event_fits(event: Event<'_>, cx: &Cx) -> bool {
