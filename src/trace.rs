@@ -19,6 +19,7 @@ mod assembler;
 mod chains;
 mod held;
 mod leaving;
+mod left;
 mod open;
 mod options;
 mod ours;

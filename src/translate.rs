@@ -8,5 +8,6 @@ pub mod profile;
 pub mod providers;
 pub mod routes;
 pub mod scrub;
+mod short;
 pub mod spans;
 pub mod table;

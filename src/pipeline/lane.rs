@@ -469,5 +469,6 @@ pub(crate) fn join(mut group: Vec<Batch>) -> Option<Batch> {
     }
     let first = group.first()?;
     let joined = muxbridge_pdata::concat(group.iter().map(|b| &b.otlp()[..]));
-    Some(Batch::from_valid(first.signal(), joined, first.origin().clone()))
+    let items = group.iter().map(Batch::items).sum();
+    Some(Batch::from_counted(first.signal(), joined, items, first.origin().clone()))
 }

@@ -3,6 +3,7 @@
 use super::chains::{Chain, Chains};
 use super::held::{Group, Held, Requests, SpanId, service, span_id};
 use super::leaving::{Late, Leaving, Place, Why};
+use super::left::Left;
 use super::open::{State, Ticket, Traces, Wait, judge};
 use super::ours::{is_ours, is_root, number, trace_id, without_ours};
 use crate::translate::spans::{Members, Role};
@@ -12,12 +13,11 @@ use muxbridge_core::{Batch, Holding};
 use muxbridge_pdata::schema::field;
 use muxbridge_pdata::view::{ResourceItems, ScopeItems, SpanKind};
 use muxbridge_pdata::wire::Fields;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Traces that left are remembered, so that late spans are known as such; so many of them.
-const REMEMBERED: usize = 16_384;
 /// Spans of other scopes that are remembered for one trace, because they may be the parent of a held span.
 const NEIGHBOURS: usize = 64;
 
@@ -33,22 +33,14 @@ pub struct Limits {
     pub bytes: usize,
 }
 
-/// What is known of a trace id.
-#[derive(Clone, Copy, Debug)]
-enum Known {
-    /// Where the trace is.
-    Open(usize),
-    Left,
-}
-
 /// Assembles traces.
 #[derive(Debug)]
 pub struct Assembler {
     limits: Limits,
-    /// Open traces, and those that left and are remembered: one look-up for a span, not two. Senders choose trace ids,
-    /// so the hash is seeded at random. Nothing depends on the order of the map.
-    known: HashMap<u128, Known, RandomState>,
-    left: VecDeque<u128>,
+    /// Where each open trace is. Senders choose trace ids, so the hash is seeded at random. Nothing depends on the order
+    /// of the map.
+    open: HashMap<u128, usize, RandomState>,
+    left: Left,
     traces: Traces,
     chains: Chains,
     spans: usize,
@@ -68,8 +60,8 @@ impl Assembler {
     pub fn new(limits: Limits) -> Self {
         Assembler {
             limits,
-            known: HashMap::default(),
-            left: VecDeque::new(),
+            open: HashMap::default(),
+            left: Left::new(),
             traces: Traces::default(),
             chains: Chains::default(),
             spans: 0,
@@ -101,10 +93,9 @@ impl Assembler {
     /// Takes the spans of ModelMuxer out of a batch of traces and returns what is left of it: the batch itself, the
     /// same bytes, if it holds none.
     pub fn take(&mut self, batch: Batch, now: Instant, leave: &mut dyn FnMut(Leaving<'_>)) -> Option<Batch> {
-        let ours = batch.resources().any(|r| r.scopes().any(|s| is_ours(&s)));
-        let request = ours.then(|| self.requests.open(batch.otlp(), now));
         // Most requests are all ours or not at all.
-        let others = request.is_none_or(|request| self.read(&batch, request, now, leave));
+        let (request, others) = self.read(&batch, now, leave);
+        let ours = request.is_some();
         if others && (ours || self.outer_parents > 0) {
             self.note_neighbours(&batch);
         }
@@ -140,14 +131,15 @@ impl Assembler {
         }
     }
 
-    /// Has whole traces leave and holds the other spans of ModelMuxer. Whether the batch has anything else, too.
+    /// Has whole traces leave and holds the other spans of ModelMuxer. The number of the request, if it has any, and
+    /// whether it has anything else.
     fn read(
         &mut self,
         batch: &Batch,
-        request: usize,
         now: Instant,
         leave: &mut dyn FnMut(Leaving<'_>),
-    ) -> bool {
+    ) -> (Option<usize>, bool) {
+        let mut opened = None;
         let mut others = Fields::new(batch.otlp()).any(|f| f.number != field::REQUEST_RESOURCE);
         let mut late = Late::default();
         let mut run = Vec::new();
@@ -159,6 +151,7 @@ impl Assembler {
                     others = true;
                     continue;
                 }
+                let request = *opened.get_or_insert_with(|| self.requests.open(batch.otlp(), now));
                 let group = self.group(batch, &resource, &scope);
                 self.requests.add_group(request, group.clone());
                 let mut last: &[u8] = &[];
@@ -179,7 +172,7 @@ impl Assembler {
         for spans in late.chains {
             self.part(spans, Why::Late, false, leave);
         }
-        others
+        (opened, others)
     }
 
     /// Takes spans that stand side by side in a request and begin with the same trace id.
@@ -211,7 +204,10 @@ impl Assembler {
     ) -> bool {
         let Some(id) = spans.first().and_then(|raw| number(trace_id(raw))) else { return false };
         // The root is the last one. Most that is not whole is told by one of these.
-        if !spans.iter().rev().any(|raw| is_root(raw)) || self.known.contains_key(&id) {
+        if !spans.iter().rev().any(|raw| is_root(raw))
+            || self.open.contains_key(&id)
+            || self.left.contains(id)
+        {
             return false;
         }
         let mut members = std::mem::take(&mut self.room).emptied();
@@ -227,7 +223,7 @@ impl Assembler {
         }
         self.room = members.emptied();
         if whole {
-            self.remember(id);
+            self.left.insert(id);
         }
         whole
     }
@@ -264,8 +260,11 @@ impl Assembler {
     /// The trace with this id, opened if it is new; `None` if it left.
     fn ticket(&mut self, id: u128, now: Instant) -> Option<Ticket> {
         let (traces, due) = (&mut self.traces, now + self.limits.max_hold);
-        let known = *self.known.entry(id).or_insert_with(|| Known::Open(traces.open(id, now, due)));
-        let Known::Open(slot) = known else { return None };
+        let slot = match self.open.entry(id) {
+            Entry::Occupied(open) => *open.get(),
+            Entry::Vacant(_) if self.left.contains(id) => return None,
+            Entry::Vacant(new) => *new.insert(traces.open(id, now, due)),
+        };
         Some(Ticket { age: self.traces.at(slot).age, slot })
     }
 
@@ -290,7 +289,7 @@ impl Assembler {
             for scope in resource.scopes().filter(|s| !is_ours(s)) {
                 for span in scope.spans() {
                     let Ok(id) = <[u8; 16]>::try_from(span.trace_id) else { continue };
-                    let Some(Known::Open(slot)) = self.known.get(&u128::from_ne_bytes(id)) else { continue };
+                    let Some(slot) = self.open.get(&u128::from_ne_bytes(id)) else { continue };
                     let open = self.traces.at(*slot);
                     let first = self.chains.iter(open.spans).next();
                     let same = first.is_some_and(|s| self.requests.get(&s.place).1.service == service);
@@ -362,22 +361,12 @@ impl Assembler {
         }
     }
 
-    /// Remembers that a trace left.
-    fn remember(&mut self, id: u128) {
-        self.known.insert(id, Known::Left);
-        self.left.push_back(id);
-        if self.left.len() > REMEMBERED
-            && let Some(oldest) = self.left.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-    }
-
     fn release(&mut self, ticket: Ticket, why: Why, leave: &mut dyn FnMut(Leaving<'_>)) {
         let Some(open) = self.traces.close(ticket) else { return };
         self.spans -= open.spans.length;
         self.outer_parents -= usize::from(open.has_outer_parent);
-        self.remember(open.id);
+        self.open.remove(&open.id);
+        self.left.insert(open.id);
         let below_server = !open.neighbours.is_empty() && {
             let mut roots = self.chains.iter(open.spans).filter(|s| s.role == Role::Root);
             roots.any(|s| s.parent.is_some_and(|parent| open.neighbours.contains(&(parent, true))))

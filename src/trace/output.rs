@@ -28,6 +28,7 @@ pub(super) struct Output {
 #[derive(Debug)]
 struct Gathered {
     group: Arc<Group>,
+    spans: usize,
     /// Room, and then the fields of the `ScopeSpans`.
     scope: Writer,
     /// How much room is left in front, for what stands before the first scope: then a request with one scope, which is
@@ -45,11 +46,13 @@ impl Output {
             let mut scope = Writer::with_capacity(self.usual + room);
             (0..room).for_each(|_| scope.raw(&[0]));
             scope.raw(&group.scope);
-            self.groups.push(Gathered { group: group.clone(), scope, room });
+            self.groups.push(Gathered { group: group.clone(), spans: 0, scope, room });
             self.groups.len() - 1
         });
+        let gathered = &mut self.groups[at];
+        gathered.spans += 1;
         // Nearly every span has a length of two bytes: with room for one it would be moved.
-        self.groups[at].scope.message_of(field::scope_items::ITEMS, USUAL, body);
+        gathered.scope.message_of(field::scope_items::ITEMS, USUAL, body);
     }
 
     /// Whether it is time to emit what there is.
@@ -64,16 +67,17 @@ impl Output {
         while let Some(first) = groups.first() {
             let origin: Arc<Origin> = first.group.origin.clone();
             let members: Vec<_> = groups.extract_if(.., |g| g.group.origin == origin).collect();
+            let spans = members.iter().map(|g| g.spans).sum();
             let bytes = request(members);
             self.usual = bytes.len() + bytes.len() / 8;
-            emit(Batch::from_valid(Signal::Traces, bytes, origin));
+            emit(Batch::from_counted(Signal::Traces, bytes, spans, origin));
         }
     }
 }
 
 /// What was gathered as one request.
 fn request(mut members: Vec<Gathered>) -> Bytes {
-    if let [Gathered { group, scope, room }] = &mut members[..] {
+    if let [Gathered { group, scope, room, .. }] = &mut members[..] {
         let mut front = Writer::with_capacity(*room);
         before(group, scope.len() - *room, &[], &mut front);
         if let Some(begin) = room.checked_sub(front.len()) {

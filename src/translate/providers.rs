@@ -1,5 +1,6 @@
 //! The LLM providers that ModelMuxer calls: what the conventions call them, and where they are.
 
+use super::short::same;
 use std::borrow::Cow;
 
 /// One provider.
@@ -28,7 +29,7 @@ const fn provider(
 }
 
 /// All providers that ModelMuxer has an adapter for.
-pub const PROVIDERS: [Provider; 8] = [
+pub static PROVIDERS: [Provider; 8] = [
     provider("openai", "openai", "chat", Some("api.openai.com"), 443),
     provider("anthropic", "anthropic", "chat", Some("api.anthropic.com"), 443),
     provider("mistral", "mistral_ai", "chat", Some("api.mistral.ai"), 443),
@@ -42,7 +43,10 @@ pub const PROVIDERS: [Provider; 8] = [
 
 /// The provider with ModelMuxer's name `name`, in any case.
 pub fn provider_named(name: impl AsRef<[u8]>) -> Option<&'static Provider> {
-    PROVIDERS.iter().find(|p| p.name.as_bytes().eq_ignore_ascii_case(name.as_ref()))
+    let name = name.as_ref();
+    // ModelMuxer writes them in lower case.
+    let exact = PROVIDERS.iter().find(|p| same(p.name.as_bytes(), name));
+    exact.or_else(|| PROVIDERS.iter().find(|p| p.name.as_bytes().eq_ignore_ascii_case(name)))
 }
 
 /// The value of `gen_ai.provider.name` for ModelMuxer's `name`. An unknown one is passed through in lower case.

@@ -24,16 +24,17 @@ pub const UNMATCHED: &str = "_unmatched";
 
 /// The route of a raw path, or `None` if it is not one of ModelMuxer's: then there is no `http.route`, so that the
 /// paths of scanners and file names never become the name of a span or a series.
-pub fn known_route(path: &str) -> Option<&'static str> {
-    let path = path.split_once('?').map_or(path, |(path, _)| path);
-    if let Some(route) = EXACT.into_iter().find(|route| *route == path) {
+pub fn known_route(path: impl AsRef<[u8]>) -> Option<&'static str> {
+    let path = path.as_ref();
+    let path = path.split(|b| *b == b'?').next().unwrap_or(path);
+    if let Some(route) = EXACT.into_iter().find(|route| route.as_bytes() == path) {
         return Some(route);
     }
-    if path == "/dashboard" || path.starts_with("/dashboard/") {
+    if path == b"/dashboard" || path.starts_with(b"/dashboard/") {
         return Some("/dashboard/{path}");
     }
-    let id = path.strip_prefix("/v1/threads/")?;
-    (!id.is_empty() && !id.contains('/')).then_some("/v1/threads/{id}")
+    let id = path.strip_prefix(b"/v1/threads/")?;
+    (!id.is_empty() && !id.contains(&b'/')).then_some("/v1/threads/{id}")
 }
 
 /// The method as the HTTP conventions allow it in `http.request.method`: known ones in upper case, else `_OTHER`.

@@ -167,7 +167,7 @@ impl<'t, 'a> Plan<'t, 'a> {
                         "_OTHER" => "HTTP",
                         known => known,
                     };
-                    let route = string("route").and_then(|path| known_route(text(path)));
+                    let route = string("route").and_then(known_route);
                     head.name = (method.as_bytes(), route.map(str::as_bytes));
                 }
                 if let Some(facts) = self.facts.root(index) {

@@ -2,7 +2,9 @@
 
 use super::explain::Rule;
 use super::profile::In;
+use super::short;
 use super::spans::Role;
+use muxbridge_pdata::Key;
 
 /// How a value becomes the value of its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +72,8 @@ pub struct Row {
     pub profiles: In,
     /// The unit of the target; empty if it has none.
     pub unit: &'static str,
+    /// The target as it is written.
+    pub key: Key,
     /// [`bit`] of the target.
     pub bit: u64,
 }
@@ -80,20 +84,19 @@ pub const fn bit(key: &[u8]) -> u64 {
     1 << place(key)
 }
 
-/// The number of that bit: a hash of the length and four bytes, which tell the keys of the table apart.
+/// The number of that bit: a hash of the first and last four bytes and the length, which tell the keys of the table apart.
 #[inline]
-const fn place(key: &[u8]) -> usize {
-    let n = key.len();
-    if n < 2 {
-        return 0;
-    }
-    let ends = (key[0] as u64) << 8 | (key[n - 2] as u64) << 16 | (key[n - 1] as u64) << 24;
-    let mixed = n as u64 | ends | (key[n / 2] as u64) << 32;
-    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize
+pub const fn place(key: &[u8]) -> usize {
+    let (Some(first), Some(last)) = (key.first_chunk::<4>(), key.last_chunk::<4>()) else {
+        return key.len();
+    };
+    let ends = (u32::from_le_bytes(*first) as u64) << 32 | u32::from_le_bytes(*last) as u64;
+    ((ends ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize
 }
 
 const fn row(role: Role, source: &'static str, target: &'static str, convert: Convert) -> Row {
-    Row { role, source, target, convert, profiles: In::All, unit: "", bit: bit(target.as_bytes()) }
+    let (key, bit) = (Key::new(target), bit(target.as_bytes()));
+    Row { role, source, target, convert, profiles: In::All, unit: "", key, bit }
 }
 
 const fn unit(row: Row, unit: &'static str) -> Row {
@@ -173,12 +176,15 @@ pub struct Added {
     pub profiles: In,
     /// Its unit; empty if it has none.
     pub unit: &'static str,
+    /// The target as it is written.
+    pub key: Key,
     /// [`bit`] of the target.
     pub bit: u64,
 }
 
 const fn added(roles: &'static [Role], target: &'static str, rule: Rule) -> Added {
-    Added { roles, target, rule: Some(rule), profiles: In::All, unit: "", bit: bit(target.as_bytes()) }
+    let (key, bit) = (Key::new(target), bit(target.as_bytes()));
+    Added { roles, target, rule: Some(rule), profiles: In::All, unit: "", key, bit }
 }
 
 const KNOWN: &[Role] = &[Root, Policy, Router, Invoke, InvokeStream, Attempt];
@@ -253,40 +259,51 @@ pub const EVENTS: [(&str, &str); 3] = [
     ("adapter_missing_fallback", "modelmuxer.route.adapter_missing_fallback"),
 ];
 
-/// The rows for one attribute of one span, of all profiles; they stand together.
+/// The rows for one attribute of one span, of all profiles; they stand together. `place` is the [`place`] of the source.
 #[inline]
-pub fn rows(role: Role, source: &[u8]) -> &'static [Row] {
+pub fn rows(role: Role, source: &[u8], place: usize) -> &'static [Row] {
     let index = &INDEX[role as usize];
-    let mut at = place(source);
+    let mut at = place % 64;
     loop {
-        let Some(first) = index[at].checked_sub(1) else { return &[] };
-        let rows = &ROWS[usize::from(first)..];
-        if rows[0].source.as_bytes() == source {
-            let same = |r: &&Row| r.role == role && r.source.as_bytes() == source;
-            return &rows[..rows.iter().take_while(same).count()];
+        let Rows { end, count } = index[at];
+        let rows = &ROWS[usize::from(end - count)..usize::from(end)];
+        match rows {
+            [] => return rows,
+            [first, ..] if short::same(first.source.as_bytes(), source) => return rows,
+            _ => at = (at + 1) % 64,
         }
-        at = (at + 1) % 64;
     }
 }
 
-/// For each role, at the [`place`] of a source or after it, the position of its first row plus one: most attributes of
-/// a span are in no row, and this says so without a comparison.
-static INDEX: [[u8; 64]; 7] = {
-    let mut index = [[0; 64]; 7];
+/// A part of [`ROWS`].
+#[derive(Clone, Copy)]
+struct Rows {
+    end: u8,
+    count: u8,
+}
+
+/// For each role, at the [`place`] of a source or after it, its rows: most attributes of a span are in no row, and this
+/// says so without a comparison.
+static INDEX: [[Rows; 64]; 7] = {
+    let mut index = [[Rows { end: 0, count: 0 }; 64]; 7];
     let mut row = 0;
     while row < ROWS.len() {
         let Row { role, source, .. } = ROWS[row];
+        let mut count = 1;
+        while row + count < ROWS.len()
+            && ROWS[row + count].role as u8 == role as u8
+            && same(ROWS[row + count].source, source)
+        {
+            count += 1;
+        }
+        row += count;
         let mut at = place(source.as_bytes());
-        let again = row > 0 && ROWS[row - 1].role as u8 == role as u8 && same(ROWS[row - 1].source, source);
-        while !again && index[role as usize][at] > 0 {
-            let other = ROWS[index[role as usize][at] as usize - 1].source;
+        while index[role as usize][at].count > 0 {
+            let other = ROWS[index[role as usize][at].end as usize - 1].source;
             assert!(!same(other, source), "rows of one source stand together");
             at = (at + 1) % 64;
         }
-        if !again {
-            index[role as usize][at] = row as u8 + 1;
-        }
-        row += 1;
+        index[role as usize][at] = Rows { end: row as u8, count: count as u8 };
     }
     index
 };

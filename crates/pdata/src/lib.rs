@@ -18,7 +18,7 @@ pub use batch_ops::{concat, split};
 pub use validate::{Limits, MAX_DEPTH, count_items, validate};
 pub use view::AnyValue;
 pub use wire::WireError;
-pub use write::Writer;
+pub use write::{Key, Writer};
 
 /// The three kinds of telemetry. One request holds exactly one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

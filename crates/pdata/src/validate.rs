@@ -84,7 +84,19 @@ impl Walk {
             match (known.kind, found.value) {
                 // Three in four fields are attributes or inside of one.
                 (Kind::Message(inner), Value::Bytes(b))
-                    if std::ptr::eq(inner, &KEY_VALUE) && depth > 2 && is_plain_attribute(b) => {}
+                    if std::ptr::eq(inner, &KEY_VALUE)
+                        && found.number < 16
+                        && depth > 2
+                        && is_plain_attribute(b) =>
+                {
+                    // The others follow. To look nothing up for them saves a tenth of the walk.
+                    let mut ahead = fields;
+                    while let Some(body) = ahead.next_short(found.number)
+                        && is_plain_attribute(body)
+                    {
+                        fields = ahead;
+                    }
+                }
                 (Kind::Message(inner), Value::Bytes(b)) => self.message(inner, b, depth - 1)?,
                 (_, value) => {
                     if let Err(problem) = scalar(known, value) {

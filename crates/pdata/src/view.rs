@@ -9,6 +9,7 @@ mod logs;
 mod metrics;
 mod traces;
 
+pub(crate) use common::KEY_TAG;
 pub use common::{AnyValue, ArrayValue, KeyValue, KvList, Resource, ResourceItems, Scope, ScopeItems};
 pub use expected::ExpectedKey;
 pub use logs::LogRecord;

@@ -1,8 +1,12 @@
 //! Writes protobuf messages: the counterpart of [`crate::wire`].
 
+mod short;
+
 use crate::schema::field;
-use crate::view::AnyValue;
+use crate::view::{AnyValue, KEY_TAG};
 use bytes::Bytes;
+
+pub use short::Key;
 
 /// Appends fields to a buffer. Nested messages are written in place; their length is filled in afterwards.
 ///
@@ -62,6 +66,12 @@ impl Writer {
     /// Copies fields as they stand on the wire ([`crate::wire::Field::raw`]).
     pub fn raw(&mut self, fields: &[u8]) {
         self.buf.extend_from_slice(fields);
+    }
+
+    /// As [`Writer::raw`] for the first `length` bytes of `from`, if they are likely to be few.
+    #[inline]
+    pub fn raw_short(&mut self, from: &[u8], length: usize) {
+        short::put_first(&mut self.buf, from, length);
     }
 
     fn tag(&mut self, number: u32, wire_type: u32) {
@@ -215,9 +225,40 @@ impl Writer {
 
     /// A `KeyValue` in the repeated field `number`.
     pub fn attribute(&mut self, number: u32, key: &[u8], value: AnyValue<'_>) {
-        if number < 16 && self.short_attribute(number, key, value) {
-            return;
+        let put = |buf: &mut Vec<u8>, [tag, length]: [u8; 2]| {
+            buf.extend_from_slice(&[tag, length, KEY_TAG, key.len() as u8]);
+            buf.extend_from_slice(key);
+        };
+        if !self.short_attribute(number, key.len(), put, value) {
+            self.any_attribute(number, key, value);
         }
+    }
+
+    /// As [`Writer::attribute`], for a key that is written again and again.
+    #[inline]
+    pub fn attribute_of(&mut self, number: u32, key: &Key, value: AnyValue<'_>) {
+        let text = key.as_str().as_bytes();
+        if !self.short_attribute(number, text.len(), |buf, head| key.put(buf, head), value) {
+            self.any_attribute(number, text, value);
+        }
+    }
+
+    /// An attribute with another key and the same value: `from` begins with the field `value` of `length` bytes as it
+    /// stands on the wire ([`crate::view::KeyValue::value_field`]). If more follows there, it is copied in one block.
+    #[inline]
+    pub fn attribute_renamed(&mut self, number: u32, key: &Key, from: &[u8], length: usize) {
+        let all = key.len() + length;
+        if number < 16 && all < 0x80 {
+            key.put(&mut self.buf, [(number << 3 | 2) as u8, all as u8]);
+        } else {
+            self.header(number, all);
+            self.bytes(field::key_value::KEY, key.as_str().as_bytes());
+        }
+        short::put_first(&mut self.buf, from, length);
+    }
+
+    #[cold]
+    fn any_attribute(&mut self, number: u32, key: &[u8], value: AnyValue<'_>) {
         self.message(number, |w| {
             w.bytes(field::key_value::KEY, key);
             w.any_value(field::key_value::VALUE, value);
@@ -227,7 +268,14 @@ impl Writer {
     /// Writes an attribute whose parts are shorter than 128 bytes, as nearly all are: their lengths are one byte each and
     /// known before, so that tags and lengths are written four at a time and nothing is filled in afterwards. Half of all
     /// that the translation writes goes through here, and this is three times as fast. `false` if it is not so.
-    fn short_attribute(&mut self, number: u32, key: &[u8], value: AnyValue<'_>) -> bool {
+    #[inline(always)]
+    fn short_attribute(
+        &mut self,
+        number: u32,
+        key: usize,
+        put_key: impl FnOnce(&mut Vec<u8>, [u8; 2]),
+        value: AnyValue<'_>,
+    ) -> bool {
         let mut scalar = [0u8; 11];
         let (tag, text): (u8, &[u8]) = match value {
             AnyValue::String(text) => ((field::any_value::STRING << 3 | 2) as u8, text),
@@ -248,20 +296,18 @@ impl Writer {
             AnyValue::Empty | AnyValue::Array(_) | AnyValue::KvList(_) | AnyValue::Bytes(_) => return false,
         };
         let prefixed = matches!(value, AnyValue::String(_));
-        let length = key.len() + text.len() + 5 + usize::from(prefixed);
-        if length > 127 {
+        let length = key + text.len() + 5 + usize::from(prefixed);
+        if length > 127 || number > 15 {
             return false;
         }
-        let [key_tag, value_tag] =
-            [field::key_value::KEY, field::key_value::VALUE].map(|number| (number << 3 | 2) as u8);
+        const VALUE_TAG: u8 = (field::key_value::VALUE << 3 | 2) as u8;
         let inner = (text.len() + 1 + usize::from(prefixed)) as u8;
         self.buf.reserve(length + 2);
-        self.buf.extend_from_slice(&[(number << 3 | 2) as u8, length as u8, key_tag, key.len() as u8]);
-        self.buf.extend_from_slice(key);
+        put_key(&mut self.buf, [(number << 3 | 2) as u8, length as u8]);
         if prefixed {
-            self.buf.extend_from_slice(&[value_tag, inner, tag, text.len() as u8]);
+            self.buf.extend_from_slice(&[VALUE_TAG, inner, tag, text.len() as u8]);
         } else {
-            self.buf.extend_from_slice(&[value_tag, inner, tag]);
+            self.buf.extend_from_slice(&[VALUE_TAG, inner, tag]);
         }
         self.buf.extend_from_slice(text);
         true

@@ -6,9 +6,12 @@ use crate::translate::providers::{gen_ai_provider_name, operation_name, provider
 use crate::translate::routes::{known_method, known_route};
 use crate::translate::table::Convert;
 use muxbridge_pdata::AnyValue;
+use std::borrow::Cow;
 
 /// What came out.
 pub(super) enum Converted<'a> {
+    /// The value as it was.
+    Same,
     /// A value.
     Value(AnyValue<'a>),
     /// A text that is not in the input.
@@ -31,26 +34,41 @@ pub(super) fn parts(list: &str) -> impl Iterator<Item = &str> {
 
 pub(super) fn convert<'a>(
     how: Convert,
-    value: AnyValue<'a>,
+    value: &AnyValue<'a>,
     (members, member): (&Members<'a>, &Member<'a>),
     options: &SpanOptions,
 ) -> Converted<'a> {
     let redactions = || members.attribute(member, "num_redactions").and_then(|v| v.as_int()).unwrap_or(0);
     match (how, value) {
+        (Convert::Text, AnyValue::String(_))
+        | (Convert::Int, AnyValue::Int(_))
+        | (Convert::Double, AnyValue::Double(_))
+        | (Convert::Bool, AnyValue::Bool(_)) => Converted::Same,
         (Convert::Drop(Rule::PolicyMap), AnyValue::KvList(_)) => Converted::Nothing,
         (Convert::Drop(Rule::PolicyMap), _) => Converted::Mismatch,
         (Convert::Drop(_), _) => Converted::Nothing,
-        (Convert::Bool, AnyValue::Bool(_)) => Converted::Value(value),
-        (Convert::Verdict, AnyValue::Bool(blocked)) => verdict(blocked, redactions(), "deny"),
-        (Convert::Action, AnyValue::Bool(blocked)) => verdict(blocked, redactions(), "block"),
+        (Convert::Verdict, AnyValue::Bool(blocked)) => verdict(*blocked, redactions(), "deny"),
+        (Convert::Action, AnyValue::Bool(blocked)) => verdict(*blocked, redactions(), "block"),
         (_, AnyValue::Int(_) | AnyValue::Double(_)) => number(how, value, options),
         (_, AnyValue::String(raw)) => {
             match how {
                 // As bytes: to check once more that it is UTF-8 would cost more than the rest.
-                Convert::Text => Converted::Value(value),
                 Convert::Method => Converted::Value(AnyValue::string(known_method(raw))),
+                Convert::OtherMethod if known_method(raw) == "_OTHER" => Converted::Same,
+                Convert::OtherMethod => Converted::Nothing,
+                Convert::Route => optional(known_route(raw).map(str::as_bytes)),
                 Convert::Address | Convert::Port => address(how, raw),
                 Convert::Operation => Converted::Value(AnyValue::string(operation_name(raw))),
+                Convert::Provider => match provider_named(raw) {
+                    Some(known) => Converted::Value(AnyValue::string(known.gen_ai_name)),
+                    None => match gen_ai_provider_name(muxbridge_pdata::view::text(raw)) {
+                        Cow::Borrowed(name) => Converted::Value(AnyValue::string(name)),
+                        Cow::Owned(name) => Converted::Text(name),
+                    },
+                },
+                Convert::ApiType => {
+                    optional((raw == b"o1" || raw.starts_with(b"o1-")).then_some(&b"responses"[..]))
+                }
                 _ => string(how, muxbridge_pdata::view::text(raw), options).unwrap_or(Converted::Mismatch),
             }
         }
@@ -66,17 +84,20 @@ fn verdict<'a>(blocked: bool, redactions: i64, negative: &'static str) -> Conver
     }))
 }
 
-fn number<'a>(how: Convert, value: AnyValue<'a>, options: &SpanOptions) -> Converted<'a> {
+fn number<'a>(how: Convert, value: &AnyValue<'a>, options: &SpanOptions) -> Converted<'a> {
     let double = value.as_f64().unwrap_or_default();
     match (how, value) {
-        (Convert::Int, AnyValue::Int(_)) => Converted::Value(value),
         (Convert::Double, _) => Converted::Value(AnyValue::Double(double)),
         (Convert::MillisToSeconds, _) => Converted::Value(AnyValue::Double(double / 1e3)),
         (Convert::Cost, _) => Converted::Value(AnyValue::Double(double * options.price_correction)),
-        (Convert::Resend, AnyValue::Int(n)) if n > 1 => Converted::Value(AnyValue::Int(n - 1)),
+        (Convert::Resend, AnyValue::Int(n)) if *n > 1 => Converted::Value(AnyValue::Int(n - 1)),
         (Convert::Resend, AnyValue::Int(_)) => Converted::Nothing,
         _ => Converted::Mismatch,
     }
+}
+
+fn optional(text: Option<&[u8]>) -> Converted<'_> {
+    text.map_or(Converted::Nothing, |text| Converted::Value(AnyValue::String(text)))
 }
 
 /// The host of a provider that has a usual one, or the port there.
@@ -94,9 +115,6 @@ fn address<'a>(how: Convert, provider: &[u8]) -> Converted<'a> {
 /// `None` if `how` is not for texts.
 fn string<'a>(how: Convert, value: &'a str, options: &SpanOptions) -> Option<Converted<'a>> {
     let text = |value: &'a str| Some(Converted::Value(AnyValue::string(value)));
-    let optional = |value: Option<&'a str>| {
-        Some(value.map_or(Converted::Nothing, |value| Converted::Value(AnyValue::string(value))))
-    };
     match how {
         Convert::List if parts(value).next().is_none() => Some(Converted::Nothing),
         Convert::List => Some(Converted::List(value)),
@@ -105,16 +123,11 @@ fn string<'a>(how: Convert, value: &'a str, options: &SpanOptions) -> Option<Con
             let low = parts(value).all(|kind| LOW_CONFIDENCE.contains(&kind));
             Some(Converted::Value(AnyValue::Bool(low)))
         }
-        Convert::TenantId => optional(options.tenant_id.then_some(value)),
-        Convert::Route => optional(known_route(value)),
-        Convert::OtherMethod => optional((known_method(value) == "_OTHER").then_some(value)),
-        Convert::BeforeColon => optional(value.split_once(':').map(|(provider, _)| provider)),
+        Convert::TenantId => Some(optional(options.tenant_id.then_some(value.as_bytes()))),
+        Convert::BeforeColon => {
+            Some(optional(value.split_once(':').map(|(provider, _)| provider.as_bytes())))
+        }
         Convert::AfterColon => text(value.split_once(':').map_or(value, |(_, model)| model)),
-        Convert::Provider => Some(match gen_ai_provider_name(value) {
-            std::borrow::Cow::Borrowed(name) => Converted::Value(AnyValue::string(name)),
-            std::borrow::Cow::Owned(name) => Converted::Text(name),
-        }),
-        Convert::ApiType => optional((value == "o1" || value.starts_with("o1-")).then_some("responses")),
         _ => None,
     }
 }

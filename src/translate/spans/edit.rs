@@ -1,7 +1,7 @@
 //! Writes one span anew: what the table names is changed, everything else is copied through.
 
 use super::convert::{Converted, convert, parts};
-use super::members::{Content, Member, Members, Part};
+use super::members::{EVENT, Member, Members, Part};
 use super::{Report, Role, SpanOptions, Stacktraces};
 use crate::translate::explain::{Change, Rule};
 use crate::translate::table::{self, Added, Convert, Row};
@@ -36,16 +36,16 @@ pub(super) struct Editor<'e, 'x, 'a> {
 
 impl<'a> Editor<'_, '_, 'a> {
     /// Tells the listener, if there is one.
-    fn tell(&mut self, rule: &'static str, target: &str, before: AnyValue<'_>, after: AnyValue<'_>) {
+    fn tell(&mut self, rule: &'static str, target: &str, before: &AnyValue<'_>, after: &AnyValue<'_>) {
         if let Some(explain) = self.report.explain.as_mut() {
             let span = &self.member.span;
             let (trace_id, span_id, name) = (span.trace_id, span.span_id, text(span.name));
-            let signal = Signal::Traces;
+            let (signal, before, after) = (Signal::Traces, *before, *after);
             explain.change(&Change { signal, trace_id, span_id, span: name, rule, target, before, after });
         }
     }
 
-    fn apply(&mut self, rule: Rule, target: &str, before: AnyValue<'_>, after: AnyValue<'_>) {
+    fn apply(&mut self, rule: Rule, target: &str, before: &AnyValue<'_>, after: &AnyValue<'_>) {
         self.report.counts.add(rule);
         self.tell(rule.as_str(), target, before, after);
     }
@@ -65,7 +65,10 @@ impl<'a> Editor<'_, '_, 'a> {
         let span = self.member.span;
         let fails = head.error.is_some() && span.status.code != StatusCode::Error;
         if head.end.is_none() && !fails {
-            self.member.kept.iter().for_each(|place| self.w.raw(&span.raw()[place.clone()]));
+            self.member
+                .kept
+                .iter()
+                .for_each(|place| self.w.raw_short(&span.raw()[place.start..], place.len()));
         } else {
             for f in Fields::new(span.raw()) {
                 use field::span as s;
@@ -83,55 +86,53 @@ impl<'a> Editor<'_, '_, 'a> {
             self.apply(
                 Rule::Kind,
                 "kind",
-                AnyValue::string(kind(span.kind)),
-                AnyValue::string(kind(head.kind)),
+                &AnyValue::string(kind(span.kind)),
+                &AnyValue::string(kind(head.kind)),
             );
         }
         if let Some(end) = head.end {
             self.w.fixed64(field::span::END_TIME, end);
             let times = [span.end, end].map(|t| AnyValue::Int(i64::try_from(t).unwrap_or(i64::MAX)));
-            self.apply(Rule::RootEnd, "end_time", times[0], times[1]);
+            self.apply(Rule::RootEnd, "end_time", &times[0], &times[1]);
         }
         if let Some(rule) = head.error.filter(|_| fails) {
             // No message: the attempt below has it, and it may hold a URL with a key.
             self.w.message(field::span::STATUS, |w| w.varint(field::status::CODE, StatusCode::Error as u64));
-            self.apply(rule, "status", AnyValue::string("UNSET"), AnyValue::string("ERROR"));
+            self.apply(rule, "status", &AnyValue::string("UNSET"), &AnyValue::string("ERROR"));
         }
     }
 
     fn name(&mut self, (first, second): (&[u8], Option<&[u8]>)) {
-        let second = second.map(|second| [b" ", second]).unwrap_or_default();
-        self.w.header(field::span::NAME, first.len() + second[0].len() + second[1].len());
-        let words = [first, second[0], second[1]];
-        words.into_iter().for_each(|word| self.w.raw(word));
+        self.w.header(field::span::NAME, first.len() + second.map_or(0, |second| 1 + second.len()));
+        self.w.raw(first);
+        if let Some(second) = second {
+            self.w.raw(b" ");
+            self.w.raw(second);
+        }
         if self.report.explain.is_some() {
-            let name = words.concat();
+            let name = [Some(first), second].into_iter().flatten().collect::<Vec<_>>().join(&b' ');
             let before = self.member.span.name;
             if name != before {
                 let rule = row_name(self.member.role);
-                self.tell(rule, "name", AnyValue::String(before), AnyValue::String(&name));
+                self.tell(rule, "name", &AnyValue::String(before), &AnyValue::String(&name));
             }
         }
     }
 
     /// Attributes and events.
     pub(super) fn body(&mut self) {
-        for Part { place, content } in self.members.parts(self.member) {
-            let raw = &self.member.span.raw()[place.clone()];
-            match content {
-                Content::Attribute(key, value) => {
-                    let rows = table::rows(self.member.role, key);
-                    if rows.is_empty() {
-                        self.keep(place);
-                    } else {
-                        self.copy_kept();
-                        self.attribute(rows, raw, *value);
-                    }
-                }
-                Content::Event(body) => {
-                    self.copy_kept();
-                    self.event(raw, body);
-                }
+        for part in self.members.parts(self.member) {
+            if part.slot == EVENT {
+                self.copy_kept();
+                self.event(&self.member.span.raw()[part.place.clone()], part.body);
+                continue;
+            }
+            let rows = table::rows(self.member.role, part.key, part.slot.into());
+            if rows.is_empty() {
+                self.keep(&part.place);
+            } else {
+                self.copy_kept();
+                self.attribute(rows, part);
             }
         }
         self.copy_kept();
@@ -147,35 +148,52 @@ impl<'a> Editor<'_, '_, 'a> {
 
     fn copy_kept(&mut self) {
         let kept = std::mem::take(&mut self.kept);
-        self.w.raw(&self.member.span.raw()[kept]);
+        if !kept.is_empty() {
+            self.w.raw_short(&self.member.span.raw()[kept.start..], kept.len());
+        }
     }
 
-    fn attribute(&mut self, rows: &'static [Row], raw: &[u8], source: AnyValue<'a>) {
+    fn attribute(&mut self, rows: &'static [Row], part: &Part<'a>) {
+        let source = KeyValue::read(part.body);
         let mut known = false;
         for row in rows.iter().filter(|row| row.profiles.has(self.options.profile)) {
-            let converted = convert(row.convert, source, (self.members, self.member), self.options);
+            let converted = convert(row.convert, &source.value, (self.members, self.member), self.options);
             if !matches!(converted, Converted::Mismatch) {
                 known = true;
-                self.write_row(row, source, converted);
+                self.write_row(row, part, &source.value, converted);
             }
         }
         if !known || self.options.keep_source_attributes {
-            self.w.raw(raw);
+            self.w.raw_short(&self.member.span.raw()[part.place.start..], part.place.len());
         }
     }
 
-    fn write_row(&mut self, row: &'static Row, before: AnyValue<'a>, converted: Converted<'a>) {
+    fn write_row(
+        &mut self,
+        row: &'static Row,
+        part: &Part<'a>,
+        before: &AnyValue<'a>,
+        converted: Converted<'a>,
+    ) {
         if let Convert::Drop(rule) = row.convert {
             if !self.options.keep_source_attributes {
-                self.apply(rule, row.source, before, AnyValue::Empty);
+                self.apply(rule, row.source, before, &AnyValue::Empty);
             }
             return;
         }
-        if self.members.attribute_with(self.member, row.target, row.bit).is_some() {
+        if self.members.has(self.member, row.target, row.bit) {
             return;
         }
         let text;
         let after = match converted {
+            Converted::Same if part.value_field > 0 => {
+                let length = part.value_field;
+                let from = &self.member.span.raw()[part.place.end - length..];
+                self.w.attribute_renamed(field::span::ATTRIBUTES, &row.key, from, length);
+                self.tell(row_name(row.role), row.target, before, before);
+                return;
+            }
+            Converted::Same => *before,
             Converted::Value(value) => value,
             Converted::Text(owned) => {
                 text = owned;
@@ -183,42 +201,42 @@ impl<'a> Editor<'_, '_, 'a> {
             }
             Converted::List(list) => {
                 self.w.attribute_strings(field::span::ATTRIBUTES, row.target, parts(list));
-                self.tell(row_name(row.role), row.target, before, AnyValue::string(list));
+                self.tell(row_name(row.role), row.target, before, &AnyValue::string(list));
                 return;
             }
             Converted::Nothing | Converted::Mismatch => return,
         };
-        self.w.attribute(field::span::ATTRIBUTES, row.target.as_bytes(), after);
+        self.w.attribute_of(field::span::ATTRIBUTES, &row.key, after);
         if row.convert == Convert::Cost && self.options.price_correction != 1.0 {
-            self.apply(Rule::RouteCost, row.target, before, after);
+            self.apply(Rule::RouteCost, row.target, before, &after);
         } else {
-            self.tell(row_name(row.role), row.target, before, after);
+            self.tell(row_name(row.role), row.target, before, &after);
         }
     }
 
     /// Adds an attribute, unless the profile has none or the source has one of this name.
     pub(super) fn add(&mut self, added: &Added, value: AnyValue<'_>) {
-        let taken = self.members.attribute_with(self.member, added.target, added.bit).is_some();
+        let taken = self.members.has(self.member, added.target, added.bit);
         if taken || !added.profiles.has(self.options.profile) {
             return;
         }
-        self.w.attribute(field::span::ATTRIBUTES, added.target.as_bytes(), value);
+        self.w.attribute_of(field::span::ATTRIBUTES, &added.key, value);
         if let Some(rule) = added.rule {
-            self.apply(rule, added.target, AnyValue::Empty, value);
+            self.apply(rule, added.target, &AnyValue::Empty, &value);
         }
     }
 
     fn event(&mut self, raw: &[u8], body: &'a [u8]) {
         let event = Event::read(body);
-        let renamed = table::EVENTS.iter().find(|(name, _)| name.as_bytes() == event.name);
-        let renamed = renamed.filter(|_| self.member.role == Role::Router).map(|(_, name)| *name);
+        let names = if self.member.role == Role::Router { &table::EVENTS[..] } else { &[] };
+        let renamed = names.iter().find(|(name, _)| name.as_bytes() == event.name).map(|(_, name)| *name);
         let exception = event.name == b"exception";
         if renamed.is_none() && !exception {
             self.w.raw(raw);
             return;
         }
         if let Some(name) = renamed {
-            self.tell("S3e.name", "event", AnyValue::String(event.name), AnyValue::string(name));
+            self.tell("S3e.name", "event", &AnyValue::String(event.name), &AnyValue::string(name));
         }
         let keep_stacks = self.options.stacktraces == Stacktraces::Keep;
         let drops = |key: &[u8]| match key {
@@ -228,7 +246,7 @@ impl<'a> Editor<'_, '_, 'a> {
         };
         for kv in event.attributes() {
             if let Some(rule) = drops(kv.key) {
-                self.apply(rule, text(kv.key), kv.value, AnyValue::Empty);
+                self.apply(rule, text(kv.key), &kv.value, &AnyValue::Empty);
             }
         }
         self.w.message(field::span::EVENTS, |w| {

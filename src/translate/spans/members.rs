@@ -1,6 +1,7 @@
 //! The spans of one trace, each read in one walk: scalars, role, attributes, and what can be copied as it stands.
 
 use super::Role;
+use crate::translate::short::same;
 use crate::translate::table;
 use muxbridge_pdata::AnyValue;
 use muxbridge_pdata::schema::field;
@@ -24,20 +25,23 @@ pub struct Member<'a> {
     pub(super) kept: SmallVec<[Range<usize>; 4]>,
 }
 
-/// An attribute or event and where its field is in the body of the span.
+/// An attribute or event of a span. Values are not read before they are asked for: most are copied.
 #[derive(Clone, Debug)]
 pub(super) struct Part<'a> {
+    /// Where its field is in the body of the span.
     pub(super) place: Range<usize>,
-    pub(super) content: Content<'a>,
+    /// What is in the field.
+    pub(super) body: &'a [u8],
+    /// The key of an attribute; empty for an event.
+    pub(super) key: &'a [u8],
+    /// How long the field `value` is, if an attribute ends with it and has nothing but a key before; else 0.
+    pub(super) value_field: usize,
+    /// The [`table::place`] of the key; [`EVENT`] for an event.
+    pub(super) slot: u8,
 }
 
-#[derive(Clone, Debug)]
-pub(super) enum Content<'a> {
-    /// Its key and value.
-    Attribute(&'a [u8], AnyValue<'a>),
-    /// Its body.
-    Event(&'a [u8]),
-}
+/// Stands where an attribute has the [`table::place`] of its key.
+pub(super) const EVENT: u8 = 0xff;
 
 /// All spans of a trace.
 #[derive(Debug, Default)]
@@ -75,12 +79,16 @@ impl<'a> Members<'a> {
             match f.number {
                 field::span::NAME | field::span::KIND => {}
                 field::span::ATTRIBUTES => {
-                    let KeyValue { key, value, .. } = KeyValue::read(f.value.as_bytes());
-                    keys |= table::bit(key);
-                    self.parts.push(Part { place, content: Content::Attribute(key, value) });
+                    let body = f.value.as_bytes();
+                    let (key, value_field) = KeyValue::split(body);
+                    let slot = table::place(key);
+                    keys |= 1 << slot;
+                    let (value_field, slot) = (value_field.len(), slot as u8);
+                    self.parts.push(Part { place, body, key, value_field, slot });
                 }
                 field::span::EVENTS => {
-                    self.parts.push(Part { place, content: Content::Event(f.value.as_bytes()) });
+                    let body = f.value.as_bytes();
+                    self.parts.push(Part { place, body, key: &[], value_field: 0, slot: EVENT });
                 }
                 _ => match kept.last_mut() {
                     Some(last) if last.end == place.start => last.end = place.end,
@@ -104,22 +112,24 @@ impl<'a> Members<'a> {
     /// The value of one attribute.
     #[inline]
     pub fn attribute(&self, member: &Member<'a>, key: &str) -> Option<AnyValue<'a>> {
-        self.attribute_with(member, key, table::bit(key.as_bytes()))
+        let bit = table::bit(key.as_bytes());
+        let part = (member.keys & bit != 0).then(|| self.find(member, key, bit))??;
+        Some(KeyValue::read(part.body).value)
     }
 
-    /// As [`Members::attribute`], for a key whose [`table::bit`] is known.
+    /// Whether there is an attribute with this key, whose [`table::bit`] is known.
     #[inline]
-    pub(super) fn attribute_with(&self, member: &Member<'a>, key: &str, bit: u64) -> Option<AnyValue<'a>> {
-        if member.keys & bit == 0 {
-            return None;
-        }
-        self.parts(member).iter().find_map(|part| match part.content {
-            Content::Attribute(name, value) if name == key.as_bytes() => Some(value),
-            _ => None,
-        })
+    pub(super) fn has(&self, member: &Member<'a>, key: &str, bit: u64) -> bool {
+        member.keys & bit != 0 && self.find(member, key, bit).is_some()
+    }
+
+    fn find(&self, member: &Member<'a>, key: &str, bit: u64) -> Option<&Part<'a>> {
+        let slot = bit.trailing_zeros() as u8;
+        self.parts(member).iter().find(|part| part.slot == slot && same(part.key, key.as_bytes()))
     }
 
     /// The bytes of one attribute that is a text.
+    #[inline]
     pub(super) fn text(&self, member: &Member<'a>, key: &str) -> Option<&'a [u8]> {
         match self.attribute(member, key) {
             Some(AnyValue::String(text)) => Some(text),

@@ -4,6 +4,10 @@ use super::*;
 use crate::translate::profile::Profile;
 use std::collections::BTreeSet;
 
+fn rows(role: Role, source: &[u8]) -> &'static [Row] {
+    super::rows(role, source, place(source))
+}
+
 #[test]
 fn every_profile_gives_each_span_each_attribute_once() {
     for profile in Profile::ALL {

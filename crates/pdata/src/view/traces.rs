@@ -3,7 +3,7 @@
 use super::Repeated;
 use super::common::{AnyValue, KeyValue, find};
 use crate::schema::field;
-use crate::wire::{Field, Fields};
+use crate::wire::{Field, Fields, Value};
 
 /// `Span.SpanKind`. A number that this version does not know reads as `Unspecified`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,11 +120,23 @@ impl<'a> Span<'a> {
     #[inline]
     pub fn read_each(raw: &'a [u8], mut see: impl FnMut(Field<'a>)) -> Self {
         let mut view = Span { raw, ..Default::default() };
-        for f in Fields::new(raw) {
+        let mut fields = Fields::new(raw);
+        loop {
+            let before = fields;
+            let attribute = fields.next_short(field::span::ATTRIBUTES);
+            let f = if let Some(body) = attribute {
+                let raw = before.up_to(fields);
+                Field { number: field::span::ATTRIBUTES, value: Value::Bytes(body), raw }
+            } else if let Some(f) = fields.next() {
+                f
+            } else {
+                return view;
+            };
             see(f);
-            view.field(f);
+            if attribute.is_none() {
+                view.field(f);
+            }
         }
-        view
     }
 
     #[inline(always)]
