@@ -70,6 +70,42 @@ pub(super) fn put_first(buf: &mut Vec<u8>, from: &[u8], length: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::{AnyValue, KeyValue};
+    use crate::{Writer, wire::Fields};
+
+    #[test]
+    fn an_attribute_is_the_same_whichever_way_it_is_written() {
+        const KEYS: [Key; 3] =
+            [Key::new(""), Key::new("a.key"), Key::new("a.key.as.long.as.a.key.may.be.and.no.longer.")];
+        let (texts, mut general) = ((0..200).map(|n| "x".repeat(n)).collect::<Vec<_>>(), Writer::new());
+        general.any_value(1, AnyValue::string("of an array"));
+        let list = crate::view::ArrayValue::read(general.as_slice());
+        let mut values: Vec<_> = texts.iter().map(|text| AnyValue::string(text)).collect();
+        values.extend([AnyValue::Bool(true), AnyValue::Bool(false), AnyValue::Int(0), AnyValue::Int(-1)]);
+        values.extend([AnyValue::Int(300), AnyValue::Double(-0.5), AnyValue::Empty, AnyValue::Array(list)]);
+        for (key, value) in KEYS.iter().flat_map(|key| values.iter().map(move |value| (key, *value))) {
+            for number in [1, 9, 15, 16, 70_000] {
+                let text = key.as_str().as_bytes();
+                let mut expected = Writer::new();
+                expected.any_attribute(number, text, value);
+                let mut quick = Writer::new();
+                quick.attribute(number, text, value);
+                assert_eq!(quick, expected, "{number} {key:?} {value:?}");
+                quick.clear();
+                quick.attribute_of(number, key, value);
+                assert_eq!(quick, expected, "{number} {key:?} {value:?}");
+                let mut other = Writer::new();
+                other.any_attribute(9, b"another", value);
+                let body = Fields::new(other.as_slice()).next().unwrap().value.as_bytes();
+                let (_, field) = KeyValue::split(body);
+                for from in [field.to_vec(), [field, &[0xff; 64]].concat()] {
+                    quick.clear();
+                    quick.attribute_renamed(number, key, &from, field.len());
+                    assert!(quick == expected || field.is_empty(), "{number} {key:?} {value:?}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn beginnings_of_every_length_are_appended_whatever_follows() {
