@@ -9,6 +9,7 @@ mod intakes;
 mod llm;
 mod local;
 mod preview;
+mod repeated;
 mod requests;
 mod spans;
 mod standin;

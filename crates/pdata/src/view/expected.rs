@@ -34,8 +34,10 @@ impl ExpectedKey {
     /// The body of the value, if the attribute has this key and looks as nearly all do; `None` says nothing of it.
     #[inline]
     pub fn value<'a>(&self, attribute: &'a [u8]) -> Option<&'a [u8]> {
-        let (key, value) = attribute.split_at_checked(usize::from(self.length))?;
-        if self.bytes.get(..key.len()) != Some(key) { None } else { plain_body(value) }
+        // Nothing before the value is what an attribute without a key has.
+        let length = usize::from(self.length).checked_sub(1)? + 1;
+        let (key, value) = attribute.split_at_checked(length)?;
+        if self.bytes.get(..length) != Some(key) { None } else { plain_body(value) }
     }
 }
 
@@ -81,6 +83,10 @@ mod tests {
                     }
                 }
             }
+        }
+        let without_key = [0x12, 3, 0x0a, 1, b'v'];
+        for key in keys {
+            assert_eq!(ExpectedKey::new(key.as_bytes()).value(&without_key), None, "{key}");
         }
         // Five keys that are short enough, with the values that are.
         assert_eq!(found, 35);
