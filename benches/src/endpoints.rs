@@ -8,12 +8,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 
 /// What came in.
 #[derive(Debug, Default)]
@@ -45,20 +47,33 @@ pub(crate) async fn http() -> std::io::Result<(SocketAddr, Arc<Counts>)> {
     Ok((address, counts))
 }
 
-/// An endpoint for StatsD.
-pub(crate) async fn udp() -> std::io::Result<(SocketAddr, Arc<Counts>)> {
-    let socket = UdpSocket::bind("127.0.0.1:0").await?;
+/// An endpoint for StatsD over UDP. What comes faster than it is read, the kernel drops.
+pub(crate) fn udp() -> std::io::Result<(SocketAddr, Arc<Counts>)> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    // As much as the kernel allows.
+    socket2::SockRef::from(&socket).set_recv_buffer_size(8 << 20)?;
     let address = socket.local_addr()?;
+    Ok((address, datagrams(move |buffer| socket.recv(buffer))))
+}
+
+/// An endpoint for StatsD over a unix socket. Who sends faster than it is read has to wait.
+pub(crate) fn unix(path: &Path) -> std::io::Result<Arc<Counts>> {
+    let socket = UnixDatagram::bind(path)?;
+    Ok(datagrams(move |buffer| socket.recv(buffer)))
+}
+
+/// Counts on a thread of its own, so that nothing else keeps it from reading.
+fn datagrams(receive: impl Fn(&mut [u8]) -> std::io::Result<usize> + Send + 'static) -> Arc<Counts> {
     let counts = Arc::new(Counts::default());
     let shared = counts.clone();
-    tokio::spawn(async move {
+    std::thread::spawn(move || {
         let mut buffer = vec![0; 1 << 16];
-        while let Ok(length) = socket.recv(&mut buffer).await {
+        while let Ok(length) = receive(&mut buffer) {
             shared.requests.fetch_add(1, Ordering::Relaxed);
             shared.bytes.fetch_add(length as u64, Ordering::Relaxed);
         }
     });
-    Ok((address, counts))
+    counts
 }
 
 async fn answer(request: Request<Incoming>, counts: Arc<Counts>) -> Result<Response<Answer>, Infallible> {

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 /// What one round of one scenario cost.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,8 @@ pub(crate) struct Round {
     peak_mib: f64,
     bytes_per_item: f64,
     refused: u64,
+    /// Which part of the bytes that the bridge sent as datagrams came in.
+    arrived: f64,
 }
 
 /// The round in the middle, by CPU time.
@@ -38,6 +41,8 @@ pub(crate) struct Summary {
     pub(crate) peak_mib: f64,
     bytes_per_item: f64,
     refused: u64,
+    /// Which part of the bytes that the bridge sent as datagrams came in.
+    arrived: f64,
     #[serde(skip)]
     pub(crate) metrics: bool,
 }
@@ -138,8 +143,16 @@ impl Results {
             peak_mib: median.peak_mib,
             bytes_per_item: median.bytes_per_item,
             refused,
+            arrived: median.arrived,
             metrics,
         };
+        let mut notes = String::new();
+        if refused > 0 {
+            notes += &format!("  refused {refused}");
+        }
+        if median.arrived < 1.0 {
+            notes += &format!("  {:.0} % of datagrams arrived", median.arrived * 100.0);
+        }
         writeln!(
             io::stdout(),
             "{:<18} {:>7.3} [{:.3}-{:.3}] {:>6.2} {:>9.0} {:>8.2} {:>8.2} {:>8.1} {:>7.0}{}",
@@ -153,7 +166,7 @@ impl Results {
             summary.p99_ms,
             summary.peak_mib,
             summary.bytes_per_item,
-            if refused > 0 { format!("  refused {refused}") } else { String::new() },
+            notes,
         )?;
         self.scenarios.insert(name.to_owned(), summary);
         Ok(())
@@ -165,14 +178,15 @@ pub(crate) struct Bridge {
     pub(crate) process: Process,
     pub(crate) otlp: SocketAddr,
     pub(crate) admin: SocketAddr,
-    counts: [Arc<endpoints::Counts>; 2],
+    requests: Arc<endpoints::Counts>,
+    datagrams: [Arc<endpoints::Counts>; 2],
     directory: PathBuf,
 }
 
 impl Bridge {
     pub(crate) async fn start(program: &Path, scenario: &Scenario) -> io::Result<Bridge> {
         let (http, requests) = endpoints::http().await?;
-        let (udp, datagrams) = endpoints::udp().await?;
+        let (udp, over_udp) = endpoints::udp()?;
         let (otlp, admin) = (free_port()?, free_port()?);
         let directory = std::env::temp_dir().join(format!("muxbridge-bench-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
@@ -181,8 +195,13 @@ impl Bridge {
             if scenario.metrics() { "metrics" } else { "traces" },
             if scenario.protocol == Protocol::Grpc { "grpc" } else { "http" },
         );
-        let exporters =
-            scenario.exporters.replace("{http}", &http.to_string()).replace("{udp}", &udp.to_string());
+        let socket = directory.join("statsd.sock");
+        let over_unix = endpoints::unix(&socket)?;
+        let exporters = scenario
+            .exporters
+            .replace("{http}", &http.to_string())
+            .replace("{udp}", &udp.to_string())
+            .replace("{unix}", &socket.to_string_lossy());
         let durability = if scenario.fsync {
             format!("durability: fsync\n  data_dir: '{}'", directory.join("data").display())
         } else {
@@ -200,11 +219,23 @@ impl Bridge {
         std::fs::write(&file, yaml)?;
         let arguments = ["run", "--config", &file.to_string_lossy()];
         let process = Process::start(program, &arguments, scenario.workers)?;
-        Ok(Bridge { process, otlp, admin, counts: [requests, datagrams], directory })
+        Ok(Bridge { process, otlp, admin, requests, datagrams: [over_udp, over_unix], directory })
     }
 
     fn bytes(&self) -> u64 {
-        self.counts.iter().map(|counts| counts.bytes.load(Relaxed)).sum()
+        self.requests.bytes.load(Relaxed) + self.bytes_of_datagrams()
+    }
+
+    fn bytes_of_datagrams(&self) -> u64 {
+        self.datagrams.iter().map(|counts| counts.bytes.load(Relaxed)).sum()
+    }
+
+    /// Which part of what was sent as datagrams came in: UDP tells nobody what it drops.
+    async fn arrived(&self) -> f64 {
+        let label = "outcome=\"sent\"";
+        let sent = counter(self.admin, "muxbridge_exporter_bytes_total", label).await;
+        let arrived = self.bytes_of_datagrams() as f64;
+        if arrived == 0.0 || sent == 0.0 { 1.0 } else { arrived / sent }
     }
 }
 
@@ -231,10 +262,14 @@ async fn bridge(arguments: &Arguments, scenario: &Scenario, sources: &Sources) -
     load.run(0, warm).await?;
     settled(bridge.admin, scenario, warm).await?;
     let before = (bridge.process.cpu_seconds()?, bridge.bytes());
-    let outcome = load.run(warm, arguments.requests).await?;
+    let began = Instant::now();
+    let mut outcome = load.run(warm, arguments.requests).await?;
     settled(bridge.admin, scenario, warm + arguments.requests).await?;
     let cpu = bridge.process.cpu_seconds()? - before.0;
-    round(&outcome, arguments.requests, cpu, bridge.bytes() - before.1, &bridge.process)
+    outcome.elapsed = began.elapsed();
+    let measured = round(&outcome, arguments.requests, cpu, bridge.bytes() - before.1, &bridge.process)?;
+    let arrived = if scenario.metrics() { bridge.arrived().await } else { 1.0 };
+    Ok(Round { arrived, ..measured })
 }
 
 pub(crate) fn round(
@@ -253,6 +288,7 @@ pub(crate) fn round(
         peak_mib: process.memory_mib("VmHWM:")?,
         bytes_per_item: bytes as f64 / items,
         refused: outcome.refused,
+        arrived: 1.0,
     })
 }
 

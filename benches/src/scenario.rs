@@ -2,7 +2,7 @@
 
 use crate::load::Protocol;
 
-/// Where `{http}` and `{udp}` stand, the addresses of the null endpoints are put.
+/// Where `{http}`, `{udp}` and `{unix}` stand, the addresses of the null endpoints are put.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// The value of `exporters` in the configuration, and their ids.
@@ -35,6 +35,16 @@ pub(crate) enum Kind {
 }
 
 const OTLP: &str = "{otlp: {endpoint: 'http://{http}', compression: none}}";
+
+/// Work enough for two cores on a machine that has no more: what is compressed is little for the endpoints, so that load and
+/// endpoints together take a small part of what the bridge does.
+const COMPRESSED: &str = "{otlp/1: {endpoint: 'http://{http}', compression: gzip}, \
+     otlp/2: {endpoint: 'http://{http}', compression: gzip}, \
+     otlp/3: {endpoint: 'http://{http}', compression: zstd}, \
+     newrelic/1: {license_key: '0123456789012345678901234567890123456789', endpoint: 'http://{http}', compression: gzip}, \
+     newrelic/2: {license_key: '0123456789012345678901234567890123456789', endpoint: 'http://{http}', compression: zstd}, \
+     newrelic/3: {license_key: '0123456789012345678901234567890123456789', endpoint: 'http://{http}', compression: zstd}}";
+const COMPRESSED_IDS: &[&str] = &["otlp/1", "otlp/2", "otlp/3", "newrelic/1", "newrelic/2", "newrelic/3"];
 
 /// All of them, in the order of the table.
 pub(crate) const ALL: &[Scenario] = &[
@@ -72,11 +82,25 @@ pub(crate) const ALL: &[Scenario] = &[
             &["statsd"],
         )
     },
+    Scenario {
+        load: Kind::Metrics,
+        shown: false,
+        ..scenario(
+            "metrics-dogstatsd-unix",
+            "{statsd: {endpoint: 'unixgram://{unix}', dialect: dogstatsd}}",
+            &["statsd"],
+        )
+    },
     Scenario { load: Kind::Foreign, in_flight: 1, ..scenario("one-in-flight", OTLP, &["otlp"]) },
     Scenario { load: Kind::Foreign, in_flight: 64, ..scenario("memory-64", OTLP, &["otlp"]) },
     Scenario { load: Kind::Foreign, in_flight: 64, fsync: true, ..scenario("fsync-64", OTLP, &["otlp"]) },
-    Scenario { load: Kind::Foreign, connections: 8, ..scenario("one-core", OTLP, &["otlp"]) },
-    Scenario { load: Kind::Foreign, connections: 8, workers: 2, ..scenario("two-cores", OTLP, &["otlp"]) },
+    Scenario { in_flight: 64, connections: 16, ..scenario("one-core", COMPRESSED, COMPRESSED_IDS) },
+    Scenario {
+        in_flight: 64,
+        connections: 16,
+        workers: 2,
+        ..scenario("two-cores", COMPRESSED, COMPRESSED_IDS)
+    },
 ];
 
 const fn scenario(name: &'static str, exporters: &'static str, ids: &'static [&'static str]) -> Scenario {

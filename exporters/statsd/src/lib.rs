@@ -143,7 +143,7 @@ impl Exporter for StatsdExporter {
             Ok(mut written) => encode::encode_again(&mut written, batch, &self.options, &mut counts),
             Err(_) => encode::encode(batch, &self.options, &mut counts),
         };
-        self.transport.send(&encode::pack(&messages, self.options.max_packet))?;
+        self.transport.send_with_room(&encode::pack(&messages, self.options.max_packet)).await?;
         if let Some(telemetry) = &self.telemetry {
             telemetry.sent(messages.len() as u64, 0, 0);
             if let Some(lines) = telemetry.due(self.cx.clock.unix_nanos(), self.transport.totals()) {

@@ -19,6 +19,12 @@ use stream::StreamSender;
 /// How long one write to a unix socket may take before the packet is dropped.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a batch waits for room while packets leave: a queue that is emptied all the time has some within milliseconds, and to
+/// try the batch again later would take a second at least.
+const ROOM: Duration = Duration::from_secs(1);
+/// How often it looks: far less than a full queue takes to leave.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// Sends packets to one endpoint.
 pub struct Transport {
     queue: QueuingMetricSink,
@@ -89,6 +95,25 @@ impl Transport {
     /// # Errors
     /// Retryable if there is no room now, too large if there can never be.
     pub fn send(&self, packets: &[String]) -> Result<(), ExportError> {
+        if self.queue_all(packets)? { Ok(()) } else { Err(full()) }
+    }
+
+    /// The same, but waits a second for room.
+    ///
+    /// # Errors
+    /// As [`Transport::send`].
+    pub async fn send_with_room(&self, packets: &[String]) -> Result<(), ExportError> {
+        let queued = async {
+            while !self.queue_all(packets)? {
+                tokio::time::sleep(LOOK).await;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(ROOM, queued).await.unwrap_or_else(|_| Err(full()))
+    }
+
+    /// Whether there was room for all of them.
+    fn queue_all(&self, packets: &[String]) -> Result<bool, ExportError> {
         let wanted = packets.len() as u64;
         if wanted > self.capacity {
             return Err(ExportError::too_large(format!(
@@ -99,12 +124,12 @@ impl Transport {
         let _whole = self.submit.lock().unwrap_or_else(PoisonError::into_inner);
         // The thread only ever makes room, so that what fits now fits until the lock is released.
         if self.queue.queued() + wanted > self.capacity {
-            return Err(ExportError::retryable("the queue of packets is full"));
+            return Ok(false);
         }
         for packet in packets {
             self.queue.emit(packet).map_err(ExportError::retryable)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Waits until every packet has been sent or failed, at most `limit`.
@@ -123,6 +148,10 @@ impl Transport {
         let done: u64 = self.done.iter().map(Counter::get).sum();
         self.queue.submitted().saturating_sub(done - self.started)
     }
+}
+
+fn full() -> ExportError {
+    ExportError::retryable("the queue of packets is full")
 }
 
 fn queue<S>(sender: S, capacity: usize) -> QueuingMetricSink

@@ -231,3 +231,37 @@ async fn a_name_without_an_address_is_an_error_at_start_that_names_it() {
     let error = parsed.build(&context()).err().unwrap().to_string();
     assert!(error.starts_with("endpoint udp://nowhere.invalid:8125: "), "{error}");
 }
+
+#[tokio::test]
+async fn batches_wait_for_room_in_a_full_queue_as_long_as_the_socket_is_read() {
+    const BATCHES: u64 = 30;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("statsd.sock");
+    let server = UnixDatagram::bind(&path).unwrap();
+    server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let cx = context();
+    let endpoint = format!("unixgram://{}", path.display());
+    let exporter =
+        exporter(serde_json::json!({ "endpoint": endpoint, "queue_size": 64, "max_packet_size": 512 }), &cx);
+    let tag = "x".repeat(150);
+    let metrics: Vec<_> = (0..100).map(|n| gauge(&format!("name{n}"), int(n, &[("tag", &tag)]))).collect();
+    let metrics = batch(&[], metrics);
+    let reader = std::thread::spawn(move || {
+        let mut buffer = [0; 2000];
+        let (mut lines, mut packets) = (0, 0);
+        while lines < 100 * BATCHES as usize {
+            let n = server.recv(&mut buffer).expect("a packet in time");
+            lines += buffer[..n].iter().filter(|byte| **byte == b'\n').count();
+            packets += 1;
+        }
+        packets
+    });
+    // Each of them takes half of the queue.
+    for _ in 0..BATCHES {
+        exporter.export_dyn(&metrics).await.unwrap();
+    }
+    exporter.shutdown_dyn().await;
+    let packets: u64 = reader.join().unwrap();
+    assert_eq!(cx.counters.sum(names::REQUESTS, &[("outcome", "failed")]), 0);
+    assert_eq!(cx.counters.sum(names::REQUESTS, &[("outcome", "sent")]), packets);
+}

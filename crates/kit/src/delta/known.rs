@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub(super) struct Series {
     /// Resource, scope, name and kind: shared by the series of one metric, and equal only if it is the very same.
     pub(super) prefix: Arc<[u8]>,
-    /// The attributes as fields of a point, as they stood there last.
+    /// The attributes as fields of a point, as they stood there last: shared by the series of all metrics that have them.
     pub(super) attributes: Arc<[u8]>,
     /// Which one came after it last.
     next: u32,
@@ -34,6 +34,21 @@ pub(super) struct Previous {
     pub(super) value: Value,
 }
 
+/// Bytes that several share.
+#[derive(Debug, Default)]
+struct Texts(HashSet<Arc<[u8]>, RandomState>);
+
+impl Texts {
+    fn share(&mut self, bytes: &[u8]) -> Arc<[u8]> {
+        if let Some(known) = self.0.get(bytes) {
+            return Arc::clone(known);
+        }
+        let new: Arc<[u8]> = Arc::from(bytes);
+        self.0.insert(Arc::clone(&new));
+        new
+    }
+}
+
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Known {
@@ -42,7 +57,9 @@ pub(super) struct Known {
     free: Vec<u32>,
     /// Hashes of identities, and where their series are.
     index: HashTable<(u64, u32)>,
-    prefixes: HashSet<Arc<[u8]>, RandomState>,
+    /// Prefixes and attributes, each once. Metrics that have the same attributes are then compared with bytes that the caches
+    /// still hold.
+    texts: Texts,
     /// The one that was found last.
     last: u32,
     random: RandomState,
@@ -56,7 +73,7 @@ impl Default for Known {
             slots: Vec::new(),
             free: Vec::new(),
             index: HashTable::new(),
-            prefixes: HashSet::default(),
+            texts: Texts::default(),
             last: 0,
             random: RandomState::default(),
             mask: u64::MAX,
@@ -69,10 +86,10 @@ impl Known {
         self.slots.len() - self.free.len()
     }
 
-    /// How many series there are, how many have room, are indexed, and how many prefixes.
+    /// How many series there are, how many have room, are indexed, and how many prefixes and attributes.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 4] {
-        [self.len(), self.slots.len(), self.index.len(), self.prefixes.len()]
+        [self.len(), self.slots.len(), self.index.len(), self.texts.0.len()]
     }
 
     pub(super) fn slots(&self) -> &[Option<Series>] {
@@ -94,13 +111,13 @@ impl Known {
     }
 
     /// The one prefix with these bytes; a new one if no series has it.
-    pub(super) fn prefix(&mut self, bytes: &[u8]) -> Arc<[u8]> {
+    pub(super) fn prefix(&self, bytes: &[u8]) -> Arc<[u8]> {
         if let Some((_, series)) = self.expected()
             && *series.prefix == *bytes
         {
             return Arc::clone(&series.prefix);
         }
-        self.prefixes.get(bytes).map_or_else(|| Arc::from(bytes), Arc::clone)
+        self.texts.0.get(bytes).map_or_else(|| Arc::from(bytes), Arc::clone)
     }
 
     /// The series with this prefix and these attributes, in whatever order.
@@ -124,6 +141,7 @@ impl Known {
         if let Some(series) = self.get_mut(slot)
             && *series.attributes != *attributes
         {
+            // Its own: a source that shuffles them would leave every order that it ever had.
             series.attributes = Arc::from(attributes);
         }
         self.follows(slot);
@@ -132,12 +150,12 @@ impl Known {
 
     /// Remembers a series that [`Known::find`] did not find.
     pub(super) fn insert(&mut self, prefix: &Arc<[u8]>, attributes: &[u8], previous: Previous) -> u32 {
-        if !self.prefixes.contains(&prefix[..]) {
-            self.prefixes.insert(Arc::clone(prefix));
+        if !self.texts.0.contains(&prefix[..]) {
+            self.texts.0.insert(Arc::clone(prefix));
         }
         let hash = self.hash(prefix, attributes);
-        let series =
-            Series { prefix: Arc::clone(prefix), attributes: Arc::from(attributes), next: 0, previous };
+        let attributes = self.texts.share(attributes);
+        let series = Series { prefix: Arc::clone(prefix), attributes, next: 0, previous };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = Some(series);
@@ -167,7 +185,7 @@ impl Known {
         }
         let slots = &self.slots;
         self.index.retain(|(_, slot)| slots[*slot as usize].is_some());
-        self.prefixes.retain(|prefix| Arc::strong_count(prefix) > 1);
+        self.texts.0.retain(|text| Arc::strong_count(text) > 1);
     }
 
     /// Learns what comes after the last one.

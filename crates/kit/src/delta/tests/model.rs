@@ -181,6 +181,6 @@ fn of_series_that_are_gone_nothing_is_kept() {
             .collect();
         let request = request(&points, &mut fastrand::Rng::with_seed(1));
         state.convert(&request, u64::from(n) * 2 * TTL, &mut DeltaStats::default());
-        assert_eq!(state.series.sizes(), [20, 20, 20, 1]);
+        assert_eq!(state.series.sizes(), [20, 20, 20, 21]);
     }
 }
