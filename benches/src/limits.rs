@@ -21,7 +21,8 @@ enum Figure {
     OfProst(&'static str),
     /// CPU time of the first scenario in units of that of the second.
     Cpu(&'static str, &'static str),
-    /// Items a second of the first scenario in units of those of the second.
+    /// Items a second of the first scenario in units of those of the second, each had its workers never waited for a core: on
+    /// a machine with two cores the load needs a part of them.
     Rate(&'static str, &'static str),
     /// The 99th percentile of acknowledgements in milliseconds.
     P99(&'static str),
@@ -66,7 +67,7 @@ impl Results {
         Some(match figure {
             OfProst(name) => of(name)?.cpu_micros / self.prost[usize::from(of(name)?.metrics)],
             Cpu(name, other) => of(name)?.cpu_micros / of(other)?.cpu_micros,
-            Rate(name, other) => of(name)?.items_per_second / of(other)?.items_per_second,
+            Rate(name, other) => of(name)?.undisturbed_per_second / of(other)?.undisturbed_per_second,
             P99(name) => of(name)?.p99_ms,
             Peak(name) => of(name)?.peak_mib,
             Single(name) => *self.values.get(name)?,

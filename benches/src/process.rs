@@ -49,6 +49,20 @@ impl Process {
         }
     }
 
+    /// Nanoseconds in which the workers of the bridge ran, and in which they could have run but had no core.
+    pub(crate) fn scheduled(&self) -> io::Result<[f64; 2]> {
+        let mut sums = [0.0; 2];
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let thread = thread?.path();
+            if std::fs::read_to_string(thread.join("comm"))?.starts_with("worker-") {
+                let stat = std::fs::read_to_string(thread.join("schedstat"))?;
+                let numbers = stat.split_whitespace().filter_map(|number| number.parse::<f64>().ok());
+                sums.iter_mut().zip(numbers).for_each(|(sum, nanos)| *sum += nanos);
+            }
+        }
+        Ok(sums)
+    }
+
     /// Memory in MiB: `VmHWM:` is the most that it had, `VmRSS:` what it has.
     pub(crate) fn memory_mib(&self, field: &str) -> io::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;

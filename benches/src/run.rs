@@ -19,6 +19,8 @@ use std::time::Instant;
 pub(crate) struct Round {
     cpu_micros: f64,
     items_per_second: f64,
+    /// Which part of the time in which its workers had work they had a core for it.
+    had_cores: f64,
     p50_ms: f64,
     p99_ms: f64,
     peak_mib: f64,
@@ -35,7 +37,9 @@ pub(crate) struct Summary {
     pub(crate) cpu_micros: f64,
     range: [f64; 2],
     of_p: f64,
-    pub(crate) items_per_second: f64,
+    items_per_second: f64,
+    /// The same, had the load and everything else left the cores of the workers alone: waiting for one another still counts.
+    pub(crate) undisturbed_per_second: f64,
     p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) peak_mib: f64,
@@ -138,6 +142,7 @@ impl Results {
             range: [sorted[0].cpu_micros, sorted[sorted.len() - 1].cpu_micros],
             of_p: median.cpu_micros / self.prost[usize::from(metrics)],
             items_per_second: median.items_per_second,
+            undisturbed_per_second: median.items_per_second / median.had_cores,
             p50_ms: median.p50_ms,
             p99_ms: median.p99_ms,
             peak_mib: median.peak_mib,
@@ -261,15 +266,17 @@ async fn bridge(arguments: &Arguments, scenario: &Scenario, sources: &Sources) -
     let warm = 100;
     load.run(0, warm).await?;
     settled(bridge.admin, scenario, warm).await?;
-    let before = (bridge.process.cpu_seconds()?, bridge.bytes());
+    let before = (bridge.process.cpu_seconds()?, bridge.bytes(), bridge.process.scheduled()?);
     let began = Instant::now();
     let mut outcome = load.run(warm, arguments.requests).await?;
     settled(bridge.admin, scenario, warm + arguments.requests).await?;
     let cpu = bridge.process.cpu_seconds()? - before.0;
     outcome.elapsed = began.elapsed();
     let measured = round(&outcome, arguments.requests, cpu, bridge.bytes() - before.1, &bridge.process)?;
+    let [ran, waited] = bridge.process.scheduled()?;
+    let (ran, waited) = (ran - before.2[0], waited - before.2[1]);
     let arrived = if scenario.metrics() { bridge.arrived().await } else { 1.0 };
-    Ok(Round { arrived, ..measured })
+    Ok(Round { arrived, had_cores: ran / (ran + waited), ..measured })
 }
 
 pub(crate) fn round(
@@ -283,6 +290,7 @@ pub(crate) fn round(
     Ok(Round {
         cpu_micros: cpu * 1e6 / items,
         items_per_second: items / outcome.elapsed.as_secs_f64(),
+        had_cores: 1.0,
         p50_ms: outcome.quantile_ms(0.5),
         p99_ms: outcome.quantile_ms(0.99),
         peak_mib: process.memory_mib("VmHWM:")?,
