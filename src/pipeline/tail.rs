@@ -218,14 +218,12 @@ impl Tail {
         while reader.position().lsn < self.done.lsn {
             match reader.next()? {
                 Some(Read::Record(record)) if record.at.lsn >= self.done.lsn => break,
-                Some(Read::Record(record)) if record.at.lsn >= from.lsn => {
-                    match record::decode(&record.payload, record.tag) {
-                        Some((pipeline, batch)) if self.pipelines.contains(&pipeline) => {
-                            each(batch, record.time_ms)
-                        }
-                        _ => {}
+                Some(Read::Record(record)) if record.at.lsn >= from.lsn => match record::decode(&record) {
+                    Some((pipeline, batch)) if self.pipelines.contains(&pipeline) => {
+                        each(batch, record.time_ms)
                     }
-                }
+                    _ => {}
+                },
                 Some(Read::Record(_)) => {}
                 Some(Read::Lost { items, .. }) => {
                     tracing::warn!(cursor, items, "a part of what the sums are made of cannot be read");
@@ -250,7 +248,7 @@ impl Tail {
                 Read::Record(record) => {
                     self.expired_until(record.at.items, counts);
                     let items = u64::from(record.items);
-                    match record::decode(&record.payload, record.tag) {
+                    match record::decode(&record) {
                         None => {
                             counts.drop_queued("corrupt", items);
                             self.pass(record.end);

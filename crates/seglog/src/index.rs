@@ -2,6 +2,7 @@
 
 use crate::cursors::Positions;
 use crate::format::Position;
+use crate::recent::Recent;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::task::Waker;
@@ -95,12 +96,23 @@ pub(crate) struct Index {
     /// Segments to delete once the cursors are stored.
     pub(crate) doomed: Vec<u64>,
     pub(crate) wakers: Vec<Waker>,
+    pub(crate) recent: Recent,
     pub(crate) stats: Stats,
 }
 
 impl Index {
     pub(crate) fn positions(&self) -> Positions {
         self.cursors.iter().map(|(name, cursor)| (name.clone(), cursor.at)).collect()
+    }
+
+    /// What no cursor needs any more stands below this number.
+    pub(crate) fn floor(&self) -> u64 {
+        self.cursors.values().map(|c| c.at.lsn).min().unwrap_or(u64::MAX)
+    }
+
+    /// Where a reader at `next` goes on: its cursor may have been moved past what has expired.
+    pub(crate) fn passed(&self, cursor: &str, next: Position) -> Position {
+        self.cursors.get(cursor).map(|c| c.at).filter(|at| at.lsn > next.lsn).unwrap_or(next)
     }
 
     pub(crate) fn disk_bytes(&self) -> u64 {

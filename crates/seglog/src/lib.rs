@@ -9,6 +9,7 @@ mod index;
 mod log;
 mod options;
 mod reader;
+mod recent;
 mod recover;
 mod scan;
 mod survey;

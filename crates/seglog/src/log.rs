@@ -220,6 +220,8 @@ impl Log {
         if to.lsn > cursor.at.lsn && to.lsn <= end.lsn {
             cursor.at = to;
             index.dirty = true;
+            let floor = index.floor();
+            index.recent.pass(floor);
         }
         Ok(())
     }

@@ -50,6 +50,9 @@ pub struct Options {
     pub max_commit_bytes: usize,
     /// Bytes of one group with its checkpoints. Default 128 MiB.
     pub max_group_bytes: usize,
+    /// Bytes of committed records that stay in memory until every cursor has passed them, for readers that keep up: these
+    /// read nothing from the disk. Default 0.
+    pub recent_bytes: usize,
     /// Names of cursors. Default 256.
     pub max_cursors: usize,
     /// Unreadable segments that are kept under another name. Default 8.
@@ -79,6 +82,7 @@ impl Default for Options {
             max_pending_bytes: 32 << 20,
             max_commit_bytes: 16 << 20,
             max_group_bytes: 128 << 20,
+            recent_bytes: 0,
             max_cursors: 256,
             max_quarantined: 8,
             maintain_every: Duration::from_millis(200),

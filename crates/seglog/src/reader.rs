@@ -27,6 +27,8 @@ pub struct Record {
     pub tag: u16,
     /// When it was appended, in milliseconds since 1970.
     pub time_ms: u64,
+    /// Whether it comes from memory: the very bytes that this process appended ([`crate::Options::recent_bytes`]).
+    pub recent: bool,
 }
 
 /// What a reader comes upon.
@@ -76,6 +78,9 @@ impl Reader {
     /// A segment that cannot be opened, for example for want of file descriptors. Calling again is safe.
     #[allow(clippy::should_implement_trait, reason = "an iterator would end at None")]
     pub fn next(&mut self) -> Result<Option<Read>, Error> {
+        if let Some(record) = self.recent() {
+            return Ok(Some(Read::Record(record)));
+        }
         while let Some((number, segment)) = self.locate() {
             if segment.first.lsn > self.next.lsn {
                 // The segment between was unreadable and has been put aside.
@@ -96,12 +101,19 @@ impl Reader {
         Ok(None)
     }
 
+    /// The next record, if it is still in memory.
+    fn recent(&mut self) -> Option<Record> {
+        let index = lock(&self.shared.index);
+        self.next = index.passed(&self.cursor, self.next);
+        let record = index.recent.at(self.next)?.clone();
+        self.next = record.end;
+        Some(record)
+    }
+
     /// The first segment with something at or after `next`.
     fn locate(&mut self) -> Option<(u64, Segment)> {
         let index = lock(&self.shared.index);
-        if let Some(cursor) = index.cursors.get(&self.cursor).filter(|c| c.at.lsn > self.next.lsn) {
-            self.next = cursor.at;
-        }
+        self.next = index.passed(&self.cursor, self.next);
         let found = index.segments.iter().find(|(_, s)| s.end.lsn > self.next.lsn);
         found.map(|(&number, &segment)| (number, segment))
     }
@@ -138,7 +150,7 @@ impl Reader {
             let Some(payload) = payload else { return Ok(self.lose(end)) };
             self.next = end;
             let (items, tag, time_ms) = (header.items, header.tag, header.time_ms);
-            return Ok(Some(Read::Record(Record { at, end, payload, items, tag, time_ms })));
+            return Ok(Some(Read::Record(Record { at, end, payload, items, tag, time_ms, recent: false })));
         }
         Ok(None)
     }

@@ -7,6 +7,7 @@ use crate::format::{
 use crate::index::Segment;
 use crate::log::segment_name;
 use crate::options::Error;
+use crate::reader::Record;
 use crate::ticket::{Group, Receipt, lock};
 use crate::vfs::{Mode, VfsFile, write_all};
 use bytes::Bytes;
@@ -101,12 +102,19 @@ impl Writer {
                 now,
                 salt,
                 &mut buffer,
+                &mut |_| {},
             );
         }
         let mut receipts = Vec::with_capacity(groups.len());
+        let mut recent = Vec::new();
+        let keep = shared.options.recent_bytes > 0;
         for group in groups {
             let first = next;
-            encode_group(group, &mut next, durable, now, salt, &mut buffer);
+            encode_group(group, &mut next, durable, now, salt, &mut buffer, &mut |record| {
+                if keep {
+                    recent.push(record);
+                }
+            });
             receipts.push(Receipt { first, end: next });
         }
         buffer.resize(sectors(buffer.len() as u64) as usize, 0);
@@ -124,7 +132,7 @@ impl Writer {
         active.fresh = false;
         self.next = next;
         self.durable = next.lsn;
-        publish(shared, active, next, groups, len, now);
+        publish(shared, active, next, groups, len, now, recent);
         Ok(receipts)
     }
 
@@ -231,13 +239,23 @@ fn carried_bytes(checkpoints: &BTreeMap<u16, Bytes>) -> u64 {
 }
 
 /// Makes a commit visible to readers.
-fn publish(shared: &Shared, active: &Active, end: Position, groups: &[&Group], len: u64, now: u64) {
+fn publish(
+    shared: &Shared,
+    active: &Active,
+    end: Position,
+    groups: &[&Group],
+    len: u64,
+    now: u64,
+    recent: Vec<Record>,
+) {
     let mut index = lock(&shared.index);
     let SegmentHeader { index: number, salt, first, durable, carried, .. } = active.header;
     let (limit, bytes) = (active.offset, active.capacity);
     index.segments.insert(number, Segment { salt, first, end, limit, bytes, last_ms: now, durable, carried });
     index.keep_from = number;
     index.end = end;
+    let floor = index.floor();
+    index.recent.add(recent, floor, shared.options.recent_bytes);
     for (slot, blob) in groups.iter().flat_map(|g| &g.checkpoints) {
         index.checkpoints.insert(*slot, blob.clone());
     }
@@ -246,7 +264,15 @@ fn publish(shared: &Shared, active: &Active, end: Position, groups: &[&Group], l
     index.wake();
 }
 
-fn encode_group(group: &Group, next: &mut Position, durable: u64, now: u64, salt: u64, out: &mut Vec<u8>) {
+fn encode_group(
+    group: &Group,
+    next: &mut Position,
+    durable: u64,
+    now: u64,
+    salt: u64,
+    out: &mut Vec<u8>,
+    see: &mut impl FnMut(Record),
+) {
     let records = group.records.iter().map(|r| (Kind::Data, r.tag, r.items, &r.payload));
     let checkpoints = group.checkpoints.iter().map(|(slot, blob)| (Kind::Checkpoint, *slot, 0, blob));
     let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
@@ -267,5 +293,9 @@ fn encode_group(group: &Group, next: &mut Position, durable: u64, now: u64, salt
         out.extend_from_slice(payload);
         out.resize(out.len().saturating_add(7) & !7, 0);
         *next = header.after();
+        if kind == Kind::Data {
+            let (at, end, payload) = (header.at, *next, payload.clone());
+            see(Record { at, end, payload, items, tag, time_ms: now, recent: true });
+        }
     }
 }

@@ -3,9 +3,9 @@
 //! `version (1 byte: 1) | length (2, little-endian) | pipeline | length (2) | receiver | OTLP`. The signal is the record's
 //! tag.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use muxbridge_core::{Batch, Limits, Origin, Signal};
-use muxbridge_seglog::Append;
+use muxbridge_seglog::{Append, Record};
 use std::sync::Arc;
 
 const VERSION: u8 = 1;
@@ -31,8 +31,9 @@ pub(crate) fn encode(pipeline: &str, batch: &Batch) -> Append {
 }
 
 /// The pipeline and the batch; `None` if a later version wrote it, or it is damaged in a way that its checksum does not tell.
-pub(crate) fn decode(payload: &Bytes, tag: u16) -> Option<(String, Batch)> {
-    let signal = Signal::ALL.into_iter().find(|s| self::tag(*s) == tag)?;
+pub(crate) fn decode(record: &Record) -> Option<(String, Batch)> {
+    let payload = &record.payload;
+    let signal = Signal::ALL.into_iter().find(|s| tag(*s) == record.tag)?;
     if *payload.first()? != VERSION {
         return None;
     }
@@ -47,8 +48,13 @@ pub(crate) fn decode(payload: &Bytes, tag: u16) -> Option<(String, Batch)> {
     let (pipeline, receiver) = (text()?, text()?);
     let otlp = payload.slice(at..);
     let origin = Arc::new(Origin { receiver });
-    // Another version of this program may have written it: what it let pass is not taken for granted.
-    let batch = Batch::new(signal, otlp, origin, Limits { items: usize::MAX }).ok()?;
+    let batch = match usize::try_from(record.items) {
+        Ok(items) if record.recent && record.items < u32::MAX => {
+            Batch::from_counted(signal, otlp, items, origin)
+        }
+        // Another version of this program may have written it: what it let pass is not taken for granted.
+        _ => Batch::new(signal, otlp, origin, Limits { items: usize::MAX }).ok()?,
+    };
     Some((pipeline, batch))
 }
 

@@ -33,7 +33,7 @@ impl Journal {
                     break;
                 }
             };
-            let decoded = record::decode(&record.payload, record.tag);
+            let decoded = record::decode(&record);
             let chain = decoded.as_ref().and_then(|(id, _)| chains.iter().find(|chain| chain.id == *id));
             match (decoded, chain) {
                 (Some((_, batch)), Some(chain)) => {

@@ -206,3 +206,44 @@ fn a_cursor_begins_where_another_stood_and_a_reader_goes_on_for_it() {
     let log = open(dir.path(), options());
     assert_eq!(log.cursor("b", Start::Oldest).expect("is there"), ends[2]);
 }
+
+#[test]
+fn readers_that_keep_up_find_records_in_memory_and_others_the_same_ones_on_the_disk() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = open(dir.path(), Options { recent_bytes: 2_000, ..options() });
+    log.cursor("slow", Start::Oldest).expect("a cursor");
+    log.cursor("fast", Start::Oldest).expect("a cursor");
+    let (mut fast, mut slow) = (log.reader("fast").expect("a reader"), log.reader("slow").expect("a reader"));
+    let read = |reader: &mut muxbridge_seglog::Reader| match reader.next().expect("reads") {
+        Some(Read::Record(record)) => record,
+        other => panic!("{other:?}"),
+    };
+    let mut seen = Vec::new();
+    for n in 0..60 {
+        let group = Group {
+            records: vec![record(2 * n, 200), record(2 * n + 1, 300)],
+            checkpoints: vec![(0, n.to_le_bytes().to_vec().into())],
+        };
+        log.append(group).expect("room").wait().expect("commits");
+        for record in [read(&mut fast), read(&mut fast)] {
+            assert!(record.recent, "{n}");
+            log.advance("fast", record.end).expect("advances");
+            seen.push(record);
+        }
+        assert_eq!(fast.next().expect("reads"), None);
+    }
+    let again: Vec<_> = (0..120).map(|_| read(&mut slow)).collect();
+    assert_eq!(slow.next().expect("reads"), None);
+    let from_memory = again.iter().filter(|r| r.recent).count();
+    assert!((1..120).contains(&from_memory), "only the newest of them stay in memory: {from_memory}");
+    assert!(again.iter().skip(120 - from_memory).all(|r| r.recent), "the disk is left once");
+    for (fast, slow) in seen.iter().zip(&again) {
+        assert_eq!((fast.at, fast.end, fast.time_ms), (slow.at, slow.end, slow.time_ms));
+        assert_eq!((&fast.payload, fast.items, fast.tag), (&slow.payload, slow.items, slow.tag));
+    }
+    // What every cursor has passed is not kept in memory. The log has one segment, so the disk still has all of it.
+    log.advance("slow", log.end()).expect("advances");
+    log.cursor("third", Start::Oldest).expect("a cursor");
+    let mut third = log.reader("third").expect("a reader");
+    assert!((0..120).all(|_| !read(&mut third).recent));
+}
