@@ -1,9 +1,12 @@
 //! Fits one list of attributes: keys, values, reserved names and how many there may be.
 
+mod rank;
+
 use super::cut;
 use crate::encode::{Counts, reason};
 use muxbridge_pdata::view::{AnyValue, ArrayValue, KeyValue, ResourceItems, ScopeItems, text};
 use muxbridge_pdata::{Signal, Writer, schema::field};
+use rank::rank;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -398,53 +401,6 @@ fn array_fit<'a>(array: ArrayValue<'a>, chars: usize, counts: &mut Counts) -> Fi
         Fit::Text(full)
     };
     Fit::List(entries.take(ARRAY_ENTRIES).map(entry).collect())
-}
-
-/// The order in which attributes are kept: what New Relic's pages are built on first, unknown names last.
-fn rank(key: &str) -> usize {
-    const STANDARD: &[&str] = &[
-        "client.",
-        "cloud.",
-        "code.",
-        "container.",
-        "db.",
-        "deployment.",
-        "error.",
-        "exception.",
-        "faas.",
-        "gen_ai.",
-        "host.",
-        "http.",
-        "instrumentation.",
-        "k8s.",
-        "log.",
-        "logger.",
-        "messaging.",
-        "net.",
-        "network.",
-        "newrelic.",
-        "openai.",
-        "os.",
-        "otel.",
-        "peer.",
-        "process.",
-        "rpc.",
-        "server.",
-        "service.",
-        "session.",
-        "telemetry.",
-        "thread.",
-        "url.",
-        "user.",
-        "user_agent.",
-    ];
-    match key {
-        "service.name" | "service.instance.id" | "aiEnabledApp" | "gen_ai.system" => 0,
-        "instrumentation.provider" | "newrelic.event.type" => 0,
-        _ if STANDARD.iter().any(|namespace| key.starts_with(namespace)) => 1,
-        _ if key.starts_with("modelmuxer.") => 2,
-        _ => 3,
-    }
 }
 
 /// Shortens the list to `max`, keeping the order of what stays.
