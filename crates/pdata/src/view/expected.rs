@@ -1,4 +1,4 @@
-//! An attribute key that is expected: to compare the beginning of an attribute with it costs half of reading the key.
+//! An attribute key that is expected: to compare the beginning of an attribute with it costs less than to read and to find it.
 
 use super::common::plain_body;
 

