@@ -73,7 +73,7 @@ pub(crate) fn read_everything(signal: Signal, request: &[u8]) -> Seen {
         seen.bytes(resource.schema_url);
         seen.attributes(resource.resource.attributes());
         for scope in resource.scopes() {
-            seen.bytes(scope.schema_url);
+            seen.bytes(scope.schema_url());
             seen.bytes(scope.scope.name);
             seen.bytes(scope.scope.version);
             seen.attributes(scope.scope.attributes());

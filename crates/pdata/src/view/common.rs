@@ -45,22 +45,21 @@ pub struct ScopeItems<'a> {
     raw: &'a [u8],
     /// The scope, empty if there is none.
     pub scope: Scope<'a>,
-    /// The schema URL of the items.
-    pub schema_url: &'a [u8],
 }
 
 impl<'a> ScopeItems<'a> {
-    /// Reads the body of the message.
+    /// Reads the body of the message, up to its scope: that stands before the items, and to hop over all of them first, by
+    /// then out of the caches, was a tenth of the time of what goes to Datadog.
     pub fn read(raw: &'a [u8]) -> Self {
-        let mut view = ScopeItems { raw, ..Default::default() };
-        for f in Fields::new(raw) {
-            match f.number {
-                field::scope_items::SCOPE => view.scope = Scope::read(f.value.as_bytes()),
-                field::scope_items::SCHEMA_URL => view.schema_url = f.value.as_bytes(),
-                _ => {}
-            }
-        }
-        view
+        let scope = Fields::new(raw).find(|f| f.number == field::scope_items::SCOPE);
+        let scope = scope.map(|f| Scope::read(f.value.as_bytes())).unwrap_or_default();
+        ScopeItems { raw, scope }
+    }
+
+    /// The schema URL of the items, which stands behind them.
+    pub fn schema_url(&self) -> &'a [u8] {
+        let urls = Fields::new(self.raw).filter(|f| f.number == field::scope_items::SCHEMA_URL);
+        urls.last().map(|f| f.value.as_bytes()).unwrap_or_default()
     }
 
     /// The body of the message.

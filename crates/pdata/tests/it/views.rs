@@ -50,7 +50,7 @@ fn around(
 }
 
 fn scope(ours: &view::ScopeItems<'_>, theirs: Option<&proto::InstrumentationScope>, schema_url: &str) {
-    assert_eq!(text(ours.schema_url), schema_url);
+    assert_eq!(text(ours.schema_url()), schema_url);
     let theirs = theirs.cloned().unwrap_or_default();
     assert_eq!(text(ours.scope.name), theirs.name);
     assert_eq!(text(ours.scope.version), theirs.version);

@@ -317,7 +317,9 @@ mod tests {
         for keys in [3, 14, 15, 16, 40, 1000, 70_000] {
             let names: Vec<String> = (0..keys).map(|key| format!("key.number.{key}")).collect();
             let mut dictionary = Dictionary::new(false);
-            names.iter().for_each(|name| drop(dictionary.number(name.as_bytes())));
+            for name in &names {
+                dictionary.number(name.as_bytes());
+            }
             let (mut maps, mut out) = (Maps::default(), Vec::new());
             maps.start(&mut out);
             for round in 0..3 {

@@ -52,7 +52,7 @@ pub(super) fn scope(labels: &mut Fixed, items: &ScopeItems<'_>) {
     for (name, value) in [
         ("otel_scope_name", scope.name),
         ("otel_scope_version", scope.version),
-        ("otel_scope_schema_url", items.schema_url),
+        ("otel_scope_schema_url", items.schema_url()),
     ] {
         if !value.is_empty() {
             labels.insert(name.to_owned(), text(value).to_owned());
