@@ -31,7 +31,8 @@ mod tests {
         let text: Vec<u8> = (0..40).collect();
         for length in 0..=text.len() {
             let text = &text[..length];
-            assert!(same(text, &text.to_vec()), "{length}");
+            let copy = text.to_vec();
+            assert!(same(text, &copy), "{length}");
             for at in 0..length {
                 let mut other = text.to_vec();
                 other[at] ^= 0x80;

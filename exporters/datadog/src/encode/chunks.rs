@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 /// The chunks of a batch. Spans with the same trace id are one, in the order in which they came.
 pub(super) fn chunks(batch: &Batch, options: &Options, counts: &mut Counts) -> Parts {
     let before = counts.clone();
-    if let Some(parts) = Chunks::new(batch, options, counts).as_they_stand(batch) {
+    if let Some(parts) = Chunks::new(batch, options, counts).in_order(batch) {
         return parts;
     }
     *counts = before;
@@ -56,7 +56,7 @@ impl<'a, 'o> Chunks<'a, 'o> {
 
     /// Reads each span once and writes it with its neighbours: what assembles traces puts their spans side by side. `None`
     /// if those of a trace do not stand together.
-    fn as_they_stand(mut self, batch: &'a Batch) -> Option<Parts> {
+    fn in_order(mut self, batch: &'a Batch) -> Option<Parts> {
         let mut seen: HashSet<&[u8], RandomState> = HashSet::default();
         let mut last: &[u8] = &[];
         for items in batch.resources() {
