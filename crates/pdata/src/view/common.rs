@@ -48,11 +48,18 @@ pub struct ScopeItems<'a> {
 }
 
 impl<'a> ScopeItems<'a> {
-    /// Reads the body of the message, up to its scope: that stands before the items, and to hop over all of them first, by
-    /// then out of the caches, was a tenth of the time of what goes to Datadog.
+    /// Reads the body of the message, up to its first scope: that stands before the items, and to hop over all of them
+    /// first, by then out of the caches, was a tenth of the time of what goes to Datadog.
     pub fn read(raw: &'a [u8]) -> Self {
         let scope = Fields::new(raw).find(|f| f.number == field::scope_items::SCOPE);
         let scope = scope.map(|f| Scope::read(f.value.as_bytes())).unwrap_or_default();
+        ScopeItems { raw, scope }
+    }
+
+    /// As [`ScopeItems::read`], but of several scopes the last one, as protobuf has it: a walk over all items.
+    pub fn read_to_end(raw: &'a [u8]) -> Self {
+        let scopes = Fields::new(raw).filter(|f| f.number == field::scope_items::SCOPE);
+        let scope = scopes.last().map(|f| Scope::read(f.value.as_bytes())).unwrap_or_default();
         ScopeItems { raw, scope }
     }
 

@@ -195,7 +195,8 @@ fn known_to_fit<'a>(batch: &'a Batch, options: &Options, watch: &mut Watch<'a>) 
         for scopes in Fields::new(items.raw()).filter(|f| f.number == field::resource_items::SCOPES) {
             let raw = scopes.value.as_bytes();
             // Of metrics it is asked how many attributes the scope has and which names there are.
-            let all = if signal == Signal::Metrics { ScopeItems::read(raw) } else { ScopeItems::default() };
+            let all =
+                if signal == Signal::Metrics { ScopeItems::read_to_end(raw) } else { ScopeItems::default() };
             let cx = Cx::new(signal, options, attributes.count(), all.scope.attributes().count());
             for f in Fields::new(raw) {
                 let raw = f.value.as_bytes();
@@ -253,10 +254,10 @@ impl<'a> Rewriting<'a, '_> {
     }
 
     fn scope(&mut self, w: &mut Writer, raw: &'a [u8], resource: usize) {
-        // It stands before the items. To look behind them as well, as `ScopeItems::read` does, is to wait for the memory of
+        // It stands before the items. To look behind them as well, as `ScopeItems::read_to_end` does, is to wait for the memory of
         // each item before the pass that reads it: a tenth of what a span costs to receive, translate and send.
         let (scope, all) = if self.signal == Signal::Metrics {
-            let all = ScopeItems::read(raw);
+            let all = ScopeItems::read_to_end(raw);
             (all.scope, all)
         } else {
             let head = Fields::new(raw).take_while(|f| f.number != field::scope_items::ITEMS);
@@ -272,7 +273,7 @@ impl<'a> Rewriting<'a, '_> {
             let written = w.as_slice()[items..].to_vec();
             w.truncate(start);
             counts = Counts::default();
-            let all = ScopeItems::read(raw);
+            let all = ScopeItems::read_to_end(raw);
             self.scope_head(w, all.scope, all, &mut counts);
             w.raw(&written);
         }
