@@ -127,7 +127,9 @@ async fn a_damaged_record_costs_itself_is_counted_and_shown_by_queue() {
         .find(|f| f.extension().is_some_and(|e| e == "log"));
     let segment = segment.expect("a segment");
     let mut bytes = std::fs::read(&segment).expect("a segment");
-    let victim = bytes.windows(8).position(|w| w == 20u64.to_be_bytes()).expect("span 20");
+    // With its tag and length: the eight bytes alone may also be zeros and the first byte of a checksum.
+    let id = [&[0x12, 8][..], &20u64.to_be_bytes()].concat();
+    let victim = bytes.windows(id.len()).position(|w| w == id).expect("span 20");
     bytes[victim + 30] ^= 1;
     std::fs::write(&segment, bytes).expect("written");
 
