@@ -244,7 +244,7 @@ impl Writer {
     }
 
     /// An attribute with another key and the same value: `from` begins with the field `value` of `length` bytes as it
-    /// stands on the wire ([`crate::view::KeyValue::value_field`]). If more follows there, it is copied in one block.
+    /// stands on the wire ([`crate::view::KeyValue::split`]). If more follows there, it is copied in one block.
     #[inline]
     pub fn attribute_renamed(&mut self, number: u32, key: &Key, from: &[u8], length: usize) {
         let all = key.len() + length;
