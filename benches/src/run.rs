@@ -95,10 +95,7 @@ pub(crate) async fn scenario(
     results: &mut Results,
 ) -> io::Result<()> {
     let sources = templates.get(scenario.load)?;
-    let mut rounds = Vec::new();
-    for _ in 0..arguments.rounds {
-        rounds.push(bridge(arguments, scenario, sources).await?);
-    }
+    let rounds = rounds(arguments, async || bridge(arguments, scenario, sources).await).await?;
     results.add(scenario.name, &rounds, scenario.metrics())
 }
 
@@ -109,10 +106,7 @@ pub(crate) async fn proxy(
     results: &mut Results,
 ) -> io::Result<()> {
     let sources = templates.get(Kind::Foreign)?;
-    let mut rounds = Vec::new();
-    for _ in 0..arguments.rounds {
-        rounds.push(proxy_round(sources, arguments.requests).await?);
-    }
+    let rounds = rounds(arguments, async || proxy_round(sources, arguments.requests).await).await?;
     results.add("proxy", &rounds, false)
 }
 
@@ -124,11 +118,17 @@ pub(crate) async fn peer(
     results: &mut Results,
 ) -> io::Result<()> {
     let sources = templates.get(Kind::Foreign)?;
+    let rounds = rounds(arguments, async || peer.round(sources, arguments.requests).await).await?;
+    results.add(&peer.name, &rounds, false)
+}
+
+/// As many rounds as are wanted, one after the other.
+async fn rounds(arguments: &Arguments, round: impl AsyncFn() -> io::Result<Round>) -> io::Result<Vec<Round>> {
     let mut rounds = Vec::new();
     for _ in 0..arguments.rounds {
-        rounds.push(peer.round(sources, arguments.requests).await?);
+        rounds.push(round().await?);
     }
-    results.add(&peer.name, &rounds, false)
+    Ok(rounds)
 }
 
 impl Results {

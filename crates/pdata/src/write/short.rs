@@ -1,4 +1,4 @@
-//! Copies of a few bytes, made in blocks of one size: a call for them costs more than writing everything around them.
+//! Copies of a few bytes, made in blocks of one size: a call for them costs about as much as everything around them.
 
 use crate::view::KEY_TAG;
 

@@ -237,6 +237,8 @@ fn readers_that_keep_up_find_records_in_memory_and_others_the_same_ones_on_the_d
     let from_memory = again.iter().filter(|r| r.recent).count();
     assert!((1..120).contains(&from_memory), "only the newest of them stay in memory: {from_memory}");
     assert!(again.iter().skip(120 - from_memory).all(|r| r.recent), "the disk is left once");
+    let kept: usize = again.iter().filter(|r| r.recent).map(|r| r.payload.len()).sum();
+    assert!(kept <= 2_000, "{kept}");
     for (fast, slow) in seen.iter().zip(&again) {
         assert_eq!((fast.at, fast.end, fast.time_ms), (slow.at, slow.end, slow.time_ms));
         assert_eq!((&fast.payload, fast.items, fast.tag), (&slow.payload, slow.items, slow.tag));
