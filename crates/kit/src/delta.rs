@@ -101,6 +101,8 @@ enum Before {
 struct Place<'a> {
     prefix: &'a Arc<[u8]>,
     attributes: &'a [u8],
+    /// Whether they are those that [`Known::expected_attributes`] gave.
+    as_expected: bool,
     start: u64,
     time: u64,
     accepted: u64,
@@ -153,7 +155,7 @@ impl DeltaState {
         let Place { start, time, accepted: seen, .. } = *place;
         let is_new = start > self.started && start != time;
         let keeps = self.keeps(is_new);
-        let found = self.series.find(place.prefix, place.attributes);
+        let found = self.series.find(place.prefix, place.attributes, place.as_expected);
         if let Some((slot, series)) = found.and_then(|slot| Some((slot, self.series.get_mut(slot)?))) {
             let previous = &mut series.previous;
             if previous.time >= time {

@@ -74,6 +74,21 @@ pub struct Message {
     pub fields: &'static [Field],
     /// Position in `fields` plus one by field number; 0 is an unknown field.
     index: [u8; 32],
+    /// Of a data point.
+    pub(crate) point: Option<PointFields>,
+}
+
+/// The fields of a data point, but for messages other than attributes: bits by field number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PointFields {
+    /// Its attributes.
+    pub(crate) attributes: u32,
+    /// Singular fields of eight bytes.
+    pub(crate) fixed64: u32,
+    /// Lists of eight bytes each.
+    pub(crate) packed64: u32,
+    /// Singular varints.
+    pub(crate) varints: u32,
 }
 
 impl Message {
@@ -84,7 +99,24 @@ impl Message {
             index[fields[i].number as usize] = i as u8 + 1;
             i += 1;
         }
-        Message { name, fields, index }
+        Message { name, fields, index, point: None }
+    }
+
+    /// A data point with its attributes in this field.
+    const fn point(name: &'static str, attributes: u32, fields: &'static [Field]) -> Message {
+        let mut point = PointFields { attributes, fixed64: 0, packed64: 0, varints: 0 };
+        let mut i = 0;
+        while i < fields.len() {
+            let bit = 1 << fields[i].number;
+            match (fields[i].kind, fields[i].repeated) {
+                (Fixed64 | Sfixed64 | Double, false) => point.fixed64 |= bit,
+                (Fixed64 | Double, true) => point.packed64 |= bit,
+                (Uint32 | Sint32, false) => point.varints |= bit,
+                _ => {}
+            }
+            i += 1;
+        }
+        Message { point: Some(point), ..Message::new(name, fields) }
     }
 
     /// The field with this number, if the schema knows it.
@@ -310,8 +342,9 @@ static EXPONENTIAL_HISTOGRAM: Message = Message::new(
     &[many(1, "dataPoints", Kind::Message(&EXPONENTIAL_POINT)), one(2, "aggregationTemporality", Enum)],
 );
 static SUMMARY: Message = Message::new("Summary", &[many(1, "dataPoints", Kind::Message(&SUMMARY_POINT))]);
-static NUMBER_POINT: Message = Message::new(
+static NUMBER_POINT: Message = Message::point(
     "NumberDataPoint",
+    field::number_point::ATTRIBUTES,
     &[
         many(7, "attributes", Kind::Message(&KEY_VALUE)),
         one(2, "startTimeUnixNano", Fixed64),
@@ -322,8 +355,9 @@ static NUMBER_POINT: Message = Message::new(
         one(8, "flags", Uint32),
     ],
 );
-static HISTOGRAM_POINT: Message = Message::new(
+static HISTOGRAM_POINT: Message = Message::point(
     "HistogramDataPoint",
+    field::histogram_point::ATTRIBUTES,
     &[
         many(9, "attributes", Kind::Message(&KEY_VALUE)),
         one(2, "startTimeUnixNano", Fixed64),
@@ -338,8 +372,9 @@ static HISTOGRAM_POINT: Message = Message::new(
         optional(12, "max", Double),
     ],
 );
-static EXPONENTIAL_POINT: Message = Message::new(
+static EXPONENTIAL_POINT: Message = Message::point(
     "ExponentialHistogramDataPoint",
+    field::exponential_point::ATTRIBUTES,
     &[
         many(1, "attributes", Kind::Message(&KEY_VALUE)),
         one(2, "startTimeUnixNano", Fixed64),
@@ -359,8 +394,9 @@ static EXPONENTIAL_POINT: Message = Message::new(
 );
 static BUCKETS: Message =
     Message::new("Buckets", &[one(1, "offset", Sint32), many(2, "bucketCounts", Uint64)]);
-static SUMMARY_POINT: Message = Message::new(
+static SUMMARY_POINT: Message = Message::point(
     "SummaryDataPoint",
+    field::summary_point::ATTRIBUTES,
     &[
         many(7, "attributes", Kind::Message(&KEY_VALUE)),
         one(2, "startTimeUnixNano", Fixed64),

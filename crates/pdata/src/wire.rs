@@ -120,6 +120,11 @@ impl<'a> Fields<'a> {
         &self.rest[..self.rest.len() - later.rest.len()]
     }
 
+    /// What has not been read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// How many bytes have not been read yet.
     pub fn remaining(&self) -> usize {
         self.rest.len()
@@ -161,7 +166,7 @@ impl<'a> Fields<'a> {
     #[inline(always)]
     pub(crate) fn next_message(&mut self, number: u32, mut pass: impl FnMut(Field<'a>)) -> Option<&'a [u8]> {
         loop {
-            if let Some(body) = self.next_short(number) {
+            if let Some(body) = self.next_body(number) {
                 return Some(body);
             }
             match self.next()? {
@@ -185,6 +190,49 @@ impl<'a> Fields<'a> {
         let (head, tail) = rest.split_at_checked(usize::from(*length))?;
         self.rest = tail;
         Some(head)
+    }
+
+    /// As [`Fields::next_short`], for bodies of up to 16 KiB, as data points have: those of two bytes of length too.
+    #[inline(always)]
+    pub fn next_body(&mut self, number: u32) -> Option<&'a [u8]> {
+        debug_assert!((1..16).contains(&number), "a tag of one byte");
+        let wanted = (number << 3 | 2) as u8;
+        let (length, rest) = match self.rest {
+            [tag, length @ 0..0x80, rest @ ..] if *tag == wanted => (usize::from(*length), rest),
+            [tag, low @ 0x80..=0xff, high @ 0..0x80, rest @ ..] if *tag == wanted => {
+                (usize::from(low & 0x7f) | usize::from(*high) << 7, rest)
+            }
+            _ => return None,
+        };
+        let (head, tail) = rest.split_at_checked(length)?;
+        self.rest = tail;
+        Some(head)
+    }
+
+    /// Passes over these fields if they come next. Nothing is read of them: to compare attributes with those that are expected
+    /// costs a sixth of what it takes to step over each.
+    #[inline(always)]
+    pub fn skip_expected(&mut self, expected: &[u8]) -> bool {
+        // What comes next is seldom an attribute, which the first byte tells without a call.
+        if expected.is_empty() || self.rest.first() != expected.first() {
+            return false;
+        }
+        let Some(rest) = self.rest.strip_prefix(expected) else { return false };
+        self.rest = rest;
+        true
+    }
+
+    /// The next two fields if they are these `fixed64`, below 16: nearly all data points begin with two times.
+    #[inline(always)]
+    pub fn next_fixed64s(&mut self, numbers: [u32; 2]) -> Option<[u64; 2]> {
+        let [first, second] = numbers.map(|number| (number << 3 | 1) as u8);
+        let (head, rest) = self.rest.split_first_chunk::<18>()?;
+        let (a, b) = (head[1..9].first_chunk()?, head[10..18].first_chunk()?);
+        if head[0] != first || head[9] != second {
+            return None;
+        }
+        self.rest = rest;
+        Some([u64::from_le_bytes(*a), u64::from_le_bytes(*b)])
     }
 
     #[cold]

@@ -74,6 +74,7 @@ impl Writer {
         short::put_first(&mut self.buf, from, length);
     }
 
+    #[inline]
     fn tag(&mut self, number: u32, wire_type: u32) {
         put_varint(&mut self.buf, u64::from(number << 3 | wire_type));
     }
@@ -97,7 +98,15 @@ impl Writer {
     }
 
     /// A `fixed64` or `sfixed64`.
+    #[inline]
     pub fn fixed64(&mut self, number: u32, value: u64) {
+        if number < 16 {
+            // In one piece: points consist of these.
+            let mut field = [0; 9];
+            field[0] = (number << 3 | 1) as u8;
+            field[1..].copy_from_slice(&value.to_le_bytes());
+            return self.buf.extend_from_slice(&field);
+        }
         self.tag(number, 1);
         self.buf.extend_from_slice(&value.to_le_bytes());
     }
@@ -159,6 +168,7 @@ impl Writer {
 
     /// What stands before a `string`, `bytes` or message of `length` bytes, which must be written next: for long ones
     /// whose length is known, [`Writer::message`] would move them.
+    #[inline]
     pub fn header(&mut self, number: u32, length: usize) {
         self.tag(number, 2);
         put_varint(&mut self.buf, length as u64);
@@ -352,11 +362,18 @@ impl Writer {
     }
 }
 
+#[inline]
 fn put_varint(buf: &mut Vec<u8>, value: u64) {
-    if value < 0x80 {
-        buf.push(value as u8);
-        return;
+    match value {
+        0..0x80 => buf.push(value as u8),
+        // Lengths of points.
+        0x80..0x4000 => buf.extend_from_slice(&[value as u8 | 0x80, (value >> 7) as u8]),
+        _ => put_long_varint(buf, value),
     }
+}
+
+#[inline(never)]
+fn put_long_varint(buf: &mut Vec<u8>, value: u64) {
     let mut bytes = [0u8; 10];
     let width = varint_into(&mut bytes, value);
     buf.extend_from_slice(&bytes[..width]);

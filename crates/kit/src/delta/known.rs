@@ -120,11 +120,20 @@ impl Known {
         self.texts.0.get(bytes).map_or_else(|| Arc::from(bytes), Arc::clone)
     }
 
-    /// The series with this prefix and these attributes, in whatever order.
-    pub(super) fn find(&mut self, prefix: &Arc<[u8]>, attributes: &[u8]) -> Option<u32> {
-        if let Some((slot, series)) = self.expected()
-            && Arc::ptr_eq(&series.prefix, prefix)
-            && *series.attributes == *attributes
+    /// The attributes that are expected next; nothing if that would be another metric.
+    pub(super) fn expected_attributes(&self, prefix: &Arc<[u8]>) -> &[u8] {
+        self.expected_of(prefix).map_or(&[], |(_, series)| &series.attributes)
+    }
+
+    fn expected_of(&self, prefix: &Arc<[u8]>) -> Option<(u32, &Series)> {
+        self.expected().filter(|(_, series)| Arc::ptr_eq(&series.prefix, prefix))
+    }
+
+    /// The series with this prefix and these attributes, in whatever order. `as_expected` says that they are known to be
+    /// [`Known::expected_attributes`].
+    pub(super) fn find(&mut self, prefix: &Arc<[u8]>, attributes: &[u8], as_expected: bool) -> Option<u32> {
+        if let Some((slot, series)) = self.expected_of(prefix)
+            && (as_expected || *series.attributes == *attributes)
         {
             self.last = slot;
             return Some(slot);

@@ -8,8 +8,16 @@ use muxbridge_core::Batch;
 use muxbridge_pdata::Writer;
 use muxbridge_pdata::schema::field;
 use muxbridge_pdata::view::{ExponentialPoint, Metric, MetricData, Number, Temporality};
-use muxbridge_pdata::wire::Fields;
+use muxbridge_pdata::wire::{Fields, Value as Field};
 use std::sync::Arc;
+
+/// The bounds of the last histogram as they stood there, and as its series has them. A layout that equals nothing, not even
+/// itself, is none: NaN is in it.
+#[derive(Default)]
+struct Layout {
+    packed: Vec<u8>,
+    bounds: Option<Arc<[f64]>>,
+}
 
 struct Rewrite<'s> {
     state: &'s mut DeltaState,
@@ -19,6 +27,7 @@ struct Rewrite<'s> {
     prefix: Vec<u8>,
     scan: Scan,
     bounds: Vec<f64>,
+    layout: Layout,
     /// A histogram whose room can be used again.
     spare: Option<Box<Histogram>>,
     /// Points that were written.
@@ -33,8 +42,17 @@ pub(super) fn request(
     stats: &mut DeltaStats,
 ) -> (Bytes, usize) {
     let mut out = Writer::with_capacity(batch.otlp().len());
-    let (prefix, scan, bounds) = (Vec::new(), Scan::default(), Vec::new());
-    let mut rewrite = Rewrite { state, stats, accepted, prefix, scan, bounds, spare: None, items: 0 };
+    let mut rewrite = Rewrite {
+        state,
+        stats,
+        accepted,
+        prefix: Vec::new(),
+        scan: Scan::default(),
+        bounds: Vec::new(),
+        layout: Layout::default(),
+        spare: None,
+        items: 0,
+    };
     for resource in batch.resources() {
         // Deltas are as long as totals or a little shorter, so that lengths are known before.
         out.message_of(field::REQUEST_RESOURCE, resource.raw().len(), |w| {
@@ -113,8 +131,8 @@ impl Rewrite<'_> {
             return None;
         };
         let attributes = self.scan.attributes(raw);
-        let Scan { start, time, .. } = self.scan;
-        let place = Place { prefix, attributes, start, time, accepted: self.accepted };
+        let Scan { start, time, as_expected, .. } = self.scan;
+        let place = Place { prefix, attributes, as_expected, start, time, accepted: self.accepted };
         let since = self.state.step(&place, value, self.stats)?;
         self.items += 1;
         Some(since)
@@ -124,7 +142,8 @@ impl Rewrite<'_> {
         use field::number_point as f;
         const POINT: Fixed = Fixed::new(f::ATTRIBUTES, f::FLAGS, &[f::AS_INT, f::AS_DOUBLE]);
         let mut number = None;
-        self.scan.walk(raw, &POINT, |field, found| match field {
+        let expected = self.state.series.expected_attributes(prefix);
+        self.scan.walk(raw, &POINT, expected, |field, found| match field {
             f::AS_DOUBLE => number = Some(Number::Double(f64::from_bits(found.as_u64()))),
             f::AS_INT => number = Some(Number::Int(found.as_u64() as i64)),
             _ => {}
@@ -147,19 +166,25 @@ impl Rewrite<'_> {
         let mut histogram = self.spare.take().unwrap_or_default();
         (histogram.count, histogram.sum) = (0, None);
         histogram.buckets.clear();
-        let bounds = &mut self.bounds;
+        let (bounds, mut packed) = (&mut self.bounds, &raw[..0]);
         bounds.clear();
-        self.scan.walk(raw, &POINT, |field, found| match field {
+        let expected = self.state.series.expected_attributes(prefix);
+        self.scan.walk(raw, &POINT, expected, |field, found| match field {
             COUNT => histogram.count = found.as_u64(),
             SUM => histogram.sum = Some(f64::from_bits(found.as_u64())),
             f::BUCKET_COUNTS => found.extend(&mut histogram.buckets, |n| n),
-            f::EXPLICIT_BOUNDS => found.extend(bounds, f64::from_bits),
+            f::EXPLICIT_BOUNDS => match found {
+                // All of them, nearly always.
+                Field::Bytes(list) if packed.is_empty() && bounds.is_empty() => packed = list,
+                _ => {
+                    Field::Bytes(std::mem::take(&mut packed)).extend(bounds, f64::from_bits);
+                    found.extend(bounds, f64::from_bits);
+                }
+            },
             _ => {}
         });
         let finite = histogram.sum.is_none_or(f64::is_finite);
-        if *histogram.bounds != **bounds {
-            histogram.bounds = self.state.layout(bounds);
-        }
+        self.lay_out(&mut histogram, packed);
         let mut value = Value::Histogram(histogram);
         let since = self.step(prefix, raw, finite.then_some(&mut value));
         let Value::Histogram(difference) = value else { return };
@@ -167,6 +192,31 @@ impl Rewrite<'_> {
             self.write(w, raw, since, &difference);
         }
         self.spare = Some(difference);
+    }
+
+    /// Gives a histogram its bounds: what was read of them, then those that are packed.
+    fn lay_out(&mut self, histogram: &mut Histogram, packed: &[u8]) {
+        let Layout { packed: known, bounds: Some(layout) } = &self.layout else {
+            return self.lay_out_anew(histogram, packed);
+        };
+        if !self.bounds.is_empty() || **known != *packed {
+            return self.lay_out_anew(histogram, packed);
+        }
+        // What the series shared before is nearly always the same.
+        if !Arc::ptr_eq(&histogram.bounds, layout) {
+            histogram.bounds = Arc::clone(layout);
+        }
+    }
+
+    fn lay_out_anew(&mut self, histogram: &mut Histogram, packed: &[u8]) {
+        let whole = self.bounds.is_empty();
+        Field::Bytes(packed).extend(&mut self.bounds, f64::from_bits);
+        histogram.bounds = self.state.layout(&self.bounds);
+        if whole && !self.bounds.iter().any(|bound| bound.is_nan()) {
+            self.layout.packed.clear();
+            self.layout.packed.extend_from_slice(packed);
+            self.layout.bounds = Some(Arc::clone(&histogram.bounds));
+        }
     }
 
     fn write(&self, w: &mut Writer, raw: &[u8], since: u64, difference: &Histogram) {
@@ -189,7 +239,7 @@ impl Rewrite<'_> {
             f::FLAGS,
             &[COUNT, SUM, f::SCALE, f::ZERO_COUNT, f::POSITIVE, f::NEGATIVE, f::MIN, f::MAX],
         );
-        self.scan.walk(p.raw(), &POINT, |_, _| {});
+        self.scan.walk(p.raw(), &POINT, self.state.series.expected_attributes(prefix), |_, _| {});
         let mut value = Value::exponential(p);
         let Some(since) = self.step(prefix, p.raw(), value.as_mut()) else { return };
         let Some(Value::Exponential(difference)) = value else { return };

@@ -97,7 +97,7 @@ fn read(snapshot: &[u8]) -> Option<(u64, Option<u64>, Known)> {
         let (start, time, seen) = (r.u64()?, r.u64()?, r.u64()?);
         let previous = Previous { start, time, seen, value: r.value()? };
         let prefix = series.prefix(prefix);
-        if series.find(&prefix, &attributes).is_some() {
+        if series.find(&prefix, &attributes, false).is_some() {
             return None;
         }
         series.insert(&prefix, &attributes, previous);

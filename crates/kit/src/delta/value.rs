@@ -101,13 +101,17 @@ impl Histogram {
         if !bounds || self.buckets.len() != later.buckets.len() {
             return false;
         }
-        let mut fell = false;
+        // Whether one fell shows in the highest bits, unless a count is larger than any: without a comparison for each, several
+        // are subtracted at once.
+        let mut high = 0;
         for (bucket, later) in self.buckets.iter_mut().zip(&later.buckets) {
-            fell |= *later < *bucket;
-            *bucket = later.wrapping_sub(*bucket);
+            let difference = later.wrapping_sub(*bucket);
+            high |= *later | *bucket | difference;
+            *bucket = difference;
         }
         (self.count, self.sum) = (count, difference(later.sum, self.sum));
-        !fell
+        high >> 63 == 0
+            || self.buckets.iter().zip(&later.buckets).all(|(difference, later)| difference <= later)
     }
 }
 
@@ -170,5 +174,25 @@ impl Side {
         }
         let counts = own.map(|i| at(self, i).checked_sub(at(earlier, i))).collect::<Option<_>>()?;
         Some(Side { offset: self.offset, counts })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_that_fell_is_a_reset_however_large_its_count_is() {
+        let of = |buckets: &[u64]| Histogram { buckets: buckets.to_vec(), ..Histogram::default() };
+        const HALF: u64 = 1 << 63;
+        let counts = [0, 1, 2, HALF - 1, HALF, HALF + 1, u64::MAX - 1, u64::MAX];
+        for (before, after) in counts.iter().flat_map(|a| counts.map(|b| (*a, b))) {
+            let mut difference = of(&[3, before]);
+            let grew = difference.subtract_from(&of(&[5, after]));
+            assert_eq!(grew, after >= before, "{before} to {after}");
+            if grew {
+                assert_eq!(difference.buckets, [2, after - before]);
+            }
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! Metrics and their data points.
 
+mod point;
 mod summary;
 
-use super::common::{AnyValue, KeyValue, find};
+use super::common::KeyValue;
 use super::{Numbers, Repeated};
 use crate::schema::field;
-use crate::wire::{Field, Fields, Value};
+use crate::wire::{Fields, Value};
+pub use point::{HistogramPoint, NumberPoint};
+use point::{NO_RECORDED_VALUE, Span};
 pub use summary::{QuantileValue, SummaryPoint};
 
 /// `AggregationTemporality`.
@@ -131,7 +134,11 @@ impl<'a> MetricData<'a> {
         ) {
             return None;
         }
-        for f in Fields::new(raw) {
+        let mut fields = Fields::new(raw);
+        loop {
+            // Most of what stands here are points.
+            while fields.next_body(field::metric::DATA_POINTS).is_some() {}
+            let Some(f) = fields.next() else { break };
             match f.number {
                 field::metric::TEMPORALITY => temporality = Temporality::read(f.value.as_u64()),
                 field::metric::IS_MONOTONIC => monotonic = f.value.as_u64() != 0,
@@ -177,189 +184,6 @@ impl Number {
             Number::Int(i) => i as f64,
             Number::Double(d) => d,
         }
-    }
-}
-
-/// The flag of a point that says: the series has no value any more.
-const NO_RECORDED_VALUE: u64 = 1;
-
-/// Where the attributes of a point stand.
-#[derive(Clone, Copy, Debug, Default)]
-struct Span {
-    from: usize,
-    to: usize,
-}
-
-impl Span {
-    /// Adds a field that was just read.
-    #[inline]
-    fn add(&mut self, field: &Field<'_>, after: &Fields<'_>, message: &[u8]) {
-        let to = message.len() - after.remaining();
-        if self.to == 0 {
-            self.from = to - field.raw.len();
-        }
-        self.to = to;
-    }
-
-    fn of<'a>(&self, message: &'a [u8]) -> &'a [u8] {
-        message.get(self.from..self.to).unwrap_or_default()
-    }
-}
-
-/// `NumberDataPoint`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NumberPoint<'a> {
-    raw: &'a [u8],
-    attributes: Span,
-    /// Nanoseconds since 1970; 0 if unknown.
-    pub start: u64,
-    /// Nanoseconds since 1970.
-    pub time: u64,
-    /// Its value, `None` if it has none.
-    pub value: Option<Number>,
-    /// The series has no value any more.
-    pub no_recorded_value: bool,
-}
-
-impl<'a> NumberPoint<'a> {
-    /// Reads the body of the message.
-    pub fn read(raw: &'a [u8]) -> Self {
-        let mut view = NumberPoint { raw, ..Default::default() };
-        let mut fields = Fields::new(raw);
-        while let Some(f) = fields.next() {
-            match f.number {
-                field::number_point::ATTRIBUTES => view.attributes.add(&f, &fields, raw),
-                field::point::START_TIME => view.start = f.value.as_u64(),
-                field::point::TIME => view.time = f.value.as_u64(),
-                field::number_point::AS_DOUBLE => view.value = Some(Number::Double(double(f.value))),
-                field::number_point::AS_INT => view.value = Some(Number::Int(f.value.as_u64() as i64)),
-                field::number_point::FLAGS => {
-                    view.no_recorded_value = f.value.as_u64() & NO_RECORDED_VALUE != 0
-                }
-                _ => {}
-            }
-        }
-        view
-    }
-
-    /// The body of the message.
-    pub fn raw(&self) -> &'a [u8] {
-        self.raw
-    }
-
-    /// Its attributes as they stand in the message, from the first to the end of the last. If something stands between them,
-    /// that is in it too; points with the same bytes here have the same attributes.
-    pub fn attribute_fields(&self) -> &'a [u8] {
-        self.attributes.of(self.raw)
-    }
-
-    /// Its attributes.
-    pub fn attributes(&self) -> Repeated<'a, KeyValue<'a>> {
-        Repeated::new(self.raw, field::number_point::ATTRIBUTES, KeyValue::read)
-    }
-
-    /// The value of one attribute.
-    pub fn attribute(&self, key: &[u8]) -> Option<AnyValue<'a>> {
-        find(self.attributes(), key)
-    }
-
-    /// Its exemplars.
-    pub fn exemplars(&self) -> Repeated<'a, Exemplar<'a>> {
-        Repeated::new(self.raw, field::number_point::EXEMPLARS, Exemplar::read)
-    }
-}
-
-/// `HistogramDataPoint`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HistogramPoint<'a> {
-    raw: &'a [u8],
-    attributes: Span,
-    /// Nanoseconds since 1970; 0 if unknown.
-    pub start: u64,
-    /// Nanoseconds since 1970.
-    pub time: u64,
-    /// How many values it holds.
-    pub count: u64,
-    /// Their sum, if known.
-    pub sum: Option<f64>,
-    /// The smallest, if known.
-    pub min: Option<f64>,
-    /// The largest, if known.
-    pub max: Option<f64>,
-    /// The series has no value any more.
-    pub no_recorded_value: bool,
-}
-
-impl<'a> HistogramPoint<'a> {
-    /// Reads the body of the message.
-    pub fn read(raw: &'a [u8]) -> Self {
-        let mut view = HistogramPoint { raw, ..Default::default() };
-        let mut fields = Fields::new(raw);
-        while let Some(f) = fields.next() {
-            match f.number {
-                field::histogram_point::ATTRIBUTES => view.attributes.add(&f, &fields, raw),
-                field::point::START_TIME => view.start = f.value.as_u64(),
-                field::point::TIME => view.time = f.value.as_u64(),
-                field::point::COUNT => view.count = f.value.as_u64(),
-                field::point::SUM => view.sum = Some(double(f.value)),
-                field::histogram_point::MIN => view.min = Some(double(f.value)),
-                field::histogram_point::MAX => view.max = Some(double(f.value)),
-                field::histogram_point::FLAGS => {
-                    view.no_recorded_value = f.value.as_u64() & NO_RECORDED_VALUE != 0
-                }
-                _ => {}
-            }
-        }
-        view
-    }
-
-    /// The body of the message.
-    pub fn raw(&self) -> &'a [u8] {
-        self.raw
-    }
-
-    /// Its attributes as they stand in the message, from the first to the end of the last. If something stands between them,
-    /// that is in it too; points with the same bytes here have the same attributes.
-    pub fn attribute_fields(&self) -> &'a [u8] {
-        self.attributes.of(self.raw)
-    }
-
-    /// Its attributes.
-    pub fn attributes(&self) -> Repeated<'a, KeyValue<'a>> {
-        Repeated::new(self.raw, field::histogram_point::ATTRIBUTES, KeyValue::read)
-    }
-
-    /// The value of one attribute.
-    pub fn attribute(&self, key: &[u8]) -> Option<AnyValue<'a>> {
-        find(self.attributes(), key)
-    }
-
-    /// How many values each bucket holds (not cumulative): one more than there are bounds, or none at all.
-    pub fn bucket_counts(&self) -> Numbers<'a> {
-        Numbers::fixed64(self.raw, field::histogram_point::BUCKET_COUNTS)
-    }
-
-    /// Replaces what is in two lists with [`HistogramPoint::bucket_counts`] and [`HistogramPoint::explicit_bounds`], in one go.
-    pub fn read_buckets(&self, counts: &mut Vec<u64>, bounds: &mut Vec<f64>) {
-        counts.clear();
-        bounds.clear();
-        for f in Fields::new(self.raw) {
-            match f.number {
-                field::histogram_point::BUCKET_COUNTS => f.value.extend(counts, |bits| bits),
-                field::histogram_point::EXPLICIT_BOUNDS => f.value.extend(bounds, f64::from_bits),
-                _ => {}
-            }
-        }
-    }
-
-    /// The inclusive upper bounds of all buckets but the last, as the bits of doubles; see [`Numbers::doubles`].
-    pub fn explicit_bounds(&self) -> impl Iterator<Item = f64> + Clone + 'a {
-        Numbers::fixed64(self.raw, field::histogram_point::EXPLICIT_BOUNDS).doubles()
-    }
-
-    /// Its exemplars.
-    pub fn exemplars(&self) -> Repeated<'a, Exemplar<'a>> {
-        Repeated::new(self.raw, field::histogram_point::EXEMPLARS, Exemplar::read)
     }
 }
 
@@ -423,10 +247,17 @@ impl<'a> Buckets<'a> {
 impl<'a> ExponentialPoint<'a> {
     /// Reads the body of the message.
     pub fn read(raw: &'a [u8]) -> Self {
+        Self::read_expecting(raw, &[])
+    }
+
+    /// The same, faster for a point that has these attributes: whole fields of a point of this kind.
+    pub fn read_expecting(raw: &'a [u8], attributes: &[u8]) -> Self {
         use field::exponential_point as f_;
         let mut view = ExponentialPoint { raw, ..Default::default() };
         let mut fields = Fields::new(raw);
-        while let Some(f) = fields.next() {
+        loop {
+            view.attributes.pass(&mut fields, raw, attributes);
+            let Some(f) = fields.next() else { break };
             match f.number {
                 f_::ATTRIBUTES => view.attributes.add(&f, &fields, raw),
                 field::point::START_TIME => view.start = f.value.as_u64(),
@@ -456,6 +287,11 @@ impl<'a> ExponentialPoint<'a> {
     /// that is in it too; points with the same bytes here have the same attributes.
     pub fn attribute_fields(&self) -> &'a [u8] {
         self.attributes.of(self.raw)
+    }
+
+    /// Whether its attributes are those that were expected, and nothing else.
+    pub fn as_expected(&self) -> bool {
+        self.attributes.expected
     }
 
     /// Its attributes.

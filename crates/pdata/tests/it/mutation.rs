@@ -3,7 +3,7 @@
 use crate::bodies;
 use crate::random::request;
 use fastrand::Rng;
-use muxbridge_pdata::{Signal, json};
+use muxbridge_pdata::{Limits, Signal, count_items, json, validate};
 use opentelemetry_proto::tonic::collector::{
     logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
     trace::v1::ExportTraceServiceRequest,
@@ -58,6 +58,10 @@ fn prost_accepts(signal: Signal, bytes: &[u8]) -> bool {
 fn check(signal: Signal, bytes: &[u8]) -> bool {
     let valid = bodies::validate_and_read(signal, bytes);
     assert!(!valid || prost_accepts(signal, bytes), "accepted what protobuf refuses: {bytes:x?}");
+    if valid {
+        let counted = validate(signal, bytes, Limits::default());
+        assert_eq!(counted, Ok(count_items(signal, bytes)), "{bytes:x?}");
+    }
     valid
 }
 

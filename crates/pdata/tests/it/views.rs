@@ -2,6 +2,7 @@
 
 use crate::random::Random;
 use muxbridge_pdata::view::{self, AnyValue, MetricData, Number, text};
+use muxbridge_pdata::wire::Fields;
 use muxbridge_pdata::{Limits, Signal, validate};
 use opentelemetry_proto::tonic::common::v1 as proto;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -187,7 +188,28 @@ fn same_value(ours: Option<Number>, int: Option<i64>, double: Option<f64>) {
     }
 }
 
+/// The attributes of a point as bytes, if nothing stands between them, and some that it does not have.
+fn expectations(fields: &[u8], number: u32) -> impl Iterator<Item = Vec<u8>> {
+    let whole = Fields::new(fields).all(|field| field.number == number);
+    let first = Fields::new(fields).next().filter(|_| whole).map(|field| field.raw.to_vec());
+    let mut other = muxbridge_pdata::Writer::new();
+    other.attribute_str(number, "of", "another");
+    let all = whole.then(|| fields.to_vec());
+    all.into_iter().chain(first).chain([other.into_vec()])
+}
+
 fn number_point(a: view::NumberPoint<'_>, b: &metrics::NumberDataPoint) {
+    let fields = a.attribute_fields();
+    for expected in expectations(fields, muxbridge_pdata::schema::field::number_point::ATTRIBUTES) {
+        let read = view::NumberPoint::read_expecting(a.raw(), &expected);
+        assert_eq!(read.as_expected(), !fields.is_empty() && expected == fields);
+        assert_eq!(read.attribute_fields(), fields);
+        number_point_read(read, b);
+    }
+    number_point_read(a, b);
+}
+
+fn number_point_read(a: view::NumberPoint<'_>, b: &metrics::NumberDataPoint) {
     use number_data_point::Value::{AsDouble, AsInt};
     assert_eq!((a.start, a.time), (b.start_time_unix_nano, b.time_unix_nano));
     assert_eq!(a.no_recorded_value, b.flags & 1 == 1);
@@ -212,6 +234,20 @@ fn same_exemplar(a: view::Exemplar<'_>, b: &metrics::Exemplar) {
 }
 
 fn histogram_point(a: view::HistogramPoint<'_>, b: &metrics::HistogramDataPoint) {
+    let fields = a.attribute_fields();
+    for expected in expectations(fields, muxbridge_pdata::schema::field::histogram_point::ATTRIBUTES) {
+        let read = view::HistogramPoint::read_expecting(a.raw(), &expected);
+        assert_eq!(read.as_expected(), !fields.is_empty() && expected == fields);
+        assert_eq!(read.attribute_fields(), fields);
+        histogram_point_read(read, b);
+    }
+    histogram_point_read(a, b);
+}
+
+fn histogram_point_read(a: view::HistogramPoint<'_>, b: &metrics::HistogramDataPoint) {
+    let packed = a.packed_buckets().expect("prost packs lists");
+    assert_eq!(packed[0], b.bucket_counts.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>());
+    assert_eq!(packed[1], b.explicit_bounds.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>());
     assert_eq!((a.start, a.time, a.count), (b.start_time_unix_nano, b.time_unix_nano, b.count));
     assert_eq!((a.sum, a.min, a.max), (b.sum, b.min, b.max));
     assert_eq!(a.no_recorded_value, b.flags & 1 == 1);
@@ -222,6 +258,17 @@ fn histogram_point(a: view::HistogramPoint<'_>, b: &metrics::HistogramDataPoint)
 }
 
 fn exponential_point(a: view::ExponentialPoint<'_>, b: &metrics::ExponentialHistogramDataPoint) {
+    let fields = a.attribute_fields();
+    for expected in expectations(fields, muxbridge_pdata::schema::field::exponential_point::ATTRIBUTES) {
+        let read = view::ExponentialPoint::read_expecting(a.raw(), &expected);
+        assert_eq!(read.as_expected(), !fields.is_empty() && expected == fields);
+        assert_eq!(read.attribute_fields(), fields);
+        exponential_point_read(read, b);
+    }
+    exponential_point_read(a, b);
+}
+
+fn exponential_point_read(a: view::ExponentialPoint<'_>, b: &metrics::ExponentialHistogramDataPoint) {
     assert_eq!((a.start, a.time, a.count), (b.start_time_unix_nano, b.time_unix_nano, b.count));
     assert_eq!((a.sum, a.min, a.max), (b.sum, b.min, b.max));
     assert_eq!((a.scale, a.zero_count, a.zero_threshold), (b.scale, b.zero_count, b.zero_threshold));

@@ -117,3 +117,61 @@ fn the_next_short_field_is_the_next_field_or_none() {
         }
     }
 }
+
+#[test]
+fn the_next_body_is_the_next_field_of_up_to_two_bytes_of_length_or_none() {
+    use muxbridge_pdata::wire::Fields;
+    let mut w = Writer::new();
+    for length in [0, 127, 128, 300, 16_383, 16_384] {
+        w.bytes(9, &vec![7; length]);
+        w.bytes(2, b"other");
+        w.varint(9, 5);
+        w.bytes(25, b"a tag of two bytes");
+    }
+    // A length of one byte written in two.
+    w.raw(&[9 << 3 | 2, 0x81, 0, 7]);
+    let bytes = w.into_vec();
+    for end in (0..1_000).chain(bytes.len() - 500..=bytes.len()) {
+        let mut fields = Fields::new(&bytes[..end]);
+        loop {
+            let (mut short, before) = (fields, fields);
+            let Ok(Some(next)) = fields.try_next() else {
+                assert_eq!(short.next_body(9), None);
+                break;
+            };
+            let is_body = next.number == 9 && next.raw[0] & 7 == 2 && next.value.as_bytes().len() < 16_384;
+            assert_eq!(short.next_body(9), is_body.then(|| next.value.as_bytes()));
+            let expected = if is_body { fields } else { before };
+            assert_eq!(short.remaining(), expected.remaining());
+        }
+    }
+}
+
+#[test]
+fn expected_fields_are_passed_over_only_where_all_of_them_come_next() {
+    use muxbridge_pdata::wire::Fields;
+    let mut w = Writer::new();
+    w.fixed64(2, 20);
+    w.fixed64(3, 30);
+    w.attribute_str(7, "key", "value");
+    w.attribute_str(7, "another", "value");
+    let bytes = w.into_vec();
+    let attributes = &bytes[18..];
+    for end in 0..=bytes.len() {
+        let mut fields = Fields::new(&bytes[..end]);
+        assert!(!fields.skip_expected(attributes) && !fields.skip_expected(&[]));
+        assert_eq!(fields.next_fixed64s([3, 2]), None);
+        assert_eq!(fields.remaining(), end);
+        let times = fields.next_fixed64s([2, 3]);
+        assert_eq!(times, (end >= 18).then_some([20, 30]));
+        assert_eq!(fields.skip_expected(attributes), end == bytes.len());
+        let left = if end < 18 {
+            end
+        } else if end < bytes.len() {
+            end - 18
+        } else {
+            0
+        };
+        assert_eq!(fields.remaining(), left);
+    }
+}

@@ -7,6 +7,45 @@ use super::point::{Drop, Encoder};
 use super::replay::{Bucket, close};
 use muxbridge_pdata::view::{Buckets, ExponentialPoint, HistogramPoint, Number};
 
+/// The bounds of a histogram. Nearly all have those of the one before.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    /// As they stood in the point, unless they were scattered over it.
+    packed: Vec<u8>,
+    /// Between an infinity on either side.
+    limits: Vec<f64>,
+    ascend: bool,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        let mut bounds = Bounds { packed: Vec::new(), limits: Vec::new(), ascend: false };
+        bounds.replace(std::iter::empty());
+        bounds
+    }
+}
+
+impl Bounds {
+    #[inline]
+    fn read(&mut self, packed: &[u8]) {
+        // Those of a point where they were scattered have left nothing in `packed`.
+        if *self.packed != *packed || self.limits.len() != packed.len() / 8 + 2 {
+            self.replace(packed.as_chunks::<8>().0.iter().map(|bound| f64::from_le_bytes(*bound)));
+            self.packed.extend_from_slice(packed);
+        }
+    }
+
+    fn replace(&mut self, bounds: impl Iterator<Item = f64>) {
+        self.packed.clear();
+        self.limits.clear();
+        self.limits.push(f64::NEG_INFINITY);
+        self.limits.extend(bounds);
+        self.limits.push(f64::INFINITY);
+        // A bound that is NaN fails this too.
+        self.ascend = self.limits.windows(2).all(|limits| limits[0] < limits[1]);
+    }
+}
+
 impl<O: Output> Encoder<'_, O> {
     pub(super) fn histogram(&mut self, point: &HistogramPoint<'_>) -> Result<(), Drop> {
         if point.no_recorded_value {
@@ -14,32 +53,41 @@ impl<O: Output> Encoder<'_, O> {
         }
         let totals = Totals { count: point.count, sum: point.sum, min: point.min, max: point.max };
         self.buckets.clear();
-        let (mut counts, mut bounds) = std::mem::take(&mut self.lists);
-        point.read_buckets(&mut counts, &mut bounds);
-        let fits = self.explicit_buckets(&counts, &bounds);
-        self.lists = (counts, bounds);
-        if !fits {
-            return Err(Drop::Malformed);
-        }
-        if self.lists.0.is_empty() {
-            self.push(f64::NEG_INFINITY, f64::INFINITY, point.count);
+        let mut bounds = std::mem::take(&mut self.bounds);
+        let fits = match point.packed_buckets() {
+            Some([counts, packed]) => {
+                bounds.read(packed);
+                let counts = counts.as_chunks::<8>().0.iter().map(|count| u64::from_le_bytes(*count));
+                self.explicit_buckets(counts, &bounds)
+            }
+            None => {
+                bounds.replace(point.explicit_bounds());
+                self.explicit_buckets(point.bucket_counts().collect::<Vec<_>>().into_iter(), &bounds)
+            }
+        };
+        self.bounds = bounds;
+        match fits {
+            Some(0) => self.push(f64::NEG_INFINITY, f64::INFINITY, point.count),
+            Some(_) => {}
+            None => return Err(Drop::Malformed),
         }
         self.lines(&totals)
     }
 
-    /// Whether the bounds ascend and there is one count more than bounds, or none.
-    fn explicit_buckets(&mut self, counts: &[u64], bounds: &[f64]) -> bool {
-        let mut low = f64::NEG_INFINITY;
-        for (i, count) in counts.iter().enumerate() {
-            let high = bounds.get(i).copied().unwrap_or(f64::INFINITY);
-            // A bound that is NaN fails this too.
-            if !(low < high || (i == 0 && high == f64::INFINITY)) {
-                return false;
-            }
-            self.push(low, high, *count);
-            low = high;
+    /// How many buckets there are; `None` unless the bounds ascend and there is one bucket more than bounds, or none.
+    fn explicit_buckets(
+        &mut self,
+        counts: impl ExactSizeIterator<Item = u64>,
+        bounds: &Bounds,
+    ) -> Option<usize> {
+        let buckets = counts.len();
+        if buckets > 0 && (!bounds.ascend || buckets + 1 != bounds.limits.len()) {
+            return None;
         }
-        counts.is_empty() || counts.len() == bounds.len() + 1
+        for (count, limits) in counts.zip(bounds.limits.windows(2)) {
+            self.push(limits[0], limits[1], count);
+        }
+        Some(buckets)
     }
 
     pub(super) fn exponential(&mut self, point: &ExponentialPoint<'_>) -> Result<(), Drop> {

@@ -11,6 +11,7 @@ use super::{Counts, Options};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use muxbridge_pdata::view::{KeyValue, Repeated, Resource};
+use muxbridge_pdata::wire::Fields;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 
@@ -52,6 +53,17 @@ struct Known {
     adjusted: u64,
 }
 
+/// The attributes of a point.
+#[derive(Clone, Copy)]
+pub(super) struct Attributes<'a> {
+    /// Whether they are those that [`Labels::expected`] gave.
+    pub(super) as_expected: bool,
+    /// As bytes.
+    pub(super) fields: &'a [u8],
+    /// To be read.
+    pub(super) all: Repeated<'a, KeyValue<'a>>,
+}
+
 /// Attributes of points of one resource.
 #[derive(Debug)]
 struct Set {
@@ -64,6 +76,8 @@ struct Set {
     adjusted: u32,
     /// Which set came after it last.
     next: u32,
+    /// The number of the field if nothing but attributes stands there, else 0.
+    field: u32,
 }
 
 impl Labels {
@@ -110,18 +124,31 @@ impl Labels {
         next
     }
 
-    /// Which text the tags of a point are. `fields` are its attributes as bytes, and `attributes` the same to be read.
+    /// The attributes of a point that are expected next, if they stand in fields of this number and nothing else between them.
+    #[inline]
+    pub(super) fn expected(&self, field: u32) -> &[u8] {
+        match self.sets.get(self.next() as usize) {
+            Some(set) if set.resource == self.resource && set.field == field => self.key(set),
+            _ => &[],
+        }
+    }
+
+    fn next(&self) -> u32 {
+        self.sets.get(self.last as usize).map_or(0, |last| last.next)
+    }
+
+    /// Which text the tags of a point are.
+    #[inline]
     pub(super) fn point(
         &mut self,
-        fields: &[u8],
-        attributes: Repeated<'_, KeyValue<'_>>,
+        attributes: Attributes<'_>,
         options: &Options,
         counts: &mut Counts,
     ) -> u32 {
-        let expected = self.sets.get(self.last as usize).map_or(0, |last| last.next);
+        let expected = self.next();
         let found = match self.sets.get(expected as usize) {
-            Some(set) if self.is(set, fields) => expected,
-            _ => self.look_up(fields, attributes, options),
+            Some(set) if attributes.as_expected || self.is(set, attributes.fields) => expected,
+            _ => self.look_up(attributes.fields, attributes.all, options),
         };
         self.last = found;
         let set = &self.sets[found as usize];
@@ -130,7 +157,12 @@ impl Labels {
     }
 
     fn is(&self, set: &Set, fields: &[u8]) -> bool {
-        set.resource == self.resource && self.keys[set.from as usize..set.to as usize] == *fields
+        set.resource == self.resource && *self.key(set) == *fields
+    }
+
+    #[inline]
+    fn key(&self, set: &Set) -> &[u8] {
+        &self.keys[set.from as usize..set.to as usize]
     }
 
     fn look_up(&mut self, fields: &[u8], attributes: Repeated<'_, KeyValue<'_>>, options: &Options) -> u32 {
@@ -161,7 +193,9 @@ impl Labels {
         self.keys.extend_from_slice(fields);
         let next = self.sets.len() as u32;
         let (to, adjusted) = (self.keys.len() as u32, counts.adjusted_tags as u32);
-        self.sets.push(Set { resource, from, to, text, adjusted, next: 0 });
+        let mut numbers = Fields::new(fields).map(|field| field.number);
+        let field = numbers.next().filter(|first| numbers.all(|other| other == *first)).unwrap_or(0);
+        self.sets.push(Set { resource, from, to, text, adjusted, next: 0, field });
         self.index.insert_unique(hash, (hash, next), |(hash, _)| *hash);
         next
     }

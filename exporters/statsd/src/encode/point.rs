@@ -1,12 +1,15 @@
 //! Metrics and points: the part of the walk over a batch that all instruments share.
 
-use super::labels::Labels;
+use super::histogram::Bounds;
+use super::labels::{Attributes, Labels};
 use super::number;
 use super::output::{Kind, Output, Series, Totals};
 use super::replay::Bucket;
 use super::{Counts, Options};
+use muxbridge_pdata::schema::field;
 use muxbridge_pdata::view::{
-    KeyValue, Metric, MetricData, Number, NumberPoint, Repeated, Resource, SummaryPoint, Temporality, text,
+    ExponentialPoint, HistogramPoint, Metric, MetricData, Number, NumberPoint, Repeated, Resource,
+    SummaryPoint, Temporality, text,
 };
 
 /// The longest metric name that Datadog keeps, less the longest suffix that histograms add.
@@ -35,8 +38,8 @@ pub(super) struct Encoder<'o, O> {
     /// The tags of the current point.
     tags: u32,
     pub(super) buckets: Vec<Bucket>,
-    /// The counts and bounds of one histogram.
-    pub(super) lists: (Vec<u64>, Vec<f64>),
+    /// The bounds of histograms.
+    pub(super) bounds: Bounds,
 }
 
 impl<'o, O: Output> Encoder<'o, O> {
@@ -53,7 +56,7 @@ impl<'o, O: Output> Encoder<'o, O> {
             labels,
             tags: 0,
             buckets: Vec::new(),
-            lists: Default::default(),
+            bounds: Bounds::default(),
         }
     }
 
@@ -75,52 +78,85 @@ impl<'o, O: Output> Encoder<'o, O> {
         let fits = |t: Temporality| t == Temporality::Delta;
         match metric.data {
             None => {}
-            Some(MetricData::Gauge { points }) => {
-                for p in points {
-                    self.point((p.attribute_fields(), p.attributes()), (p.start, p.time), |e| {
-                        e.number(&p, true)
-                    });
-                }
-            }
+            Some(MetricData::Gauge { points }) => self.numbers(points, Ok(true)),
             Some(MetricData::Sum { points, temporality, monotonic }) => {
                 // A total that also falls has no differences worth counting: it is a level.
                 let gauge = temporality == Temporality::Cumulative && !monotonic;
-                for p in points {
-                    self.point((p.attribute_fields(), p.attributes()), (p.start, p.time), |e| {
-                        if gauge || fits(temporality) { e.number(&p, gauge) } else { Err(Drop::NotDelta) }
-                    });
-                }
+                self.numbers(
+                    points,
+                    if gauge || fits(temporality) { Ok(gauge) } else { Err(Drop::NotDelta) },
+                );
             }
             Some(MetricData::Histogram { points, temporality }) => {
-                for p in points {
-                    self.point((p.attribute_fields(), p.attributes()), (p.start, p.time), |e| {
-                        if fits(temporality) { e.histogram(&p) } else { Err(Drop::NotDelta) }
-                    });
+                for raw in points.raw() {
+                    let expected = self.labels.expected(field::histogram_point::ATTRIBUTES);
+                    let p = HistogramPoint::read_expecting(raw, expected);
+                    self.point(
+                        Attributes {
+                            as_expected: p.as_expected(),
+                            fields: p.attribute_fields(),
+                            all: p.attributes(),
+                        },
+                        (p.start, p.time),
+                        |e| {
+                            if fits(temporality) { e.histogram(&p) } else { Err(Drop::NotDelta) }
+                        },
+                    );
                 }
             }
             Some(MetricData::ExponentialHistogram { points, temporality }) => {
-                for p in points {
-                    self.point((p.attribute_fields(), p.attributes()), (p.start, p.time), |e| {
-                        if fits(temporality) { e.exponential(&p) } else { Err(Drop::NotDelta) }
-                    });
+                for raw in points.raw() {
+                    let expected = self.labels.expected(field::exponential_point::ATTRIBUTES);
+                    let p = ExponentialPoint::read_expecting(raw, expected);
+                    self.point(
+                        Attributes {
+                            as_expected: p.as_expected(),
+                            fields: p.attribute_fields(),
+                            all: p.attributes(),
+                        },
+                        (p.start, p.time),
+                        |e| {
+                            if fits(temporality) { e.exponential(&p) } else { Err(Drop::NotDelta) }
+                        },
+                    );
                 }
             }
             Some(MetricData::Summary { points }) => {
                 for p in points {
-                    self.point((p.attribute_fields(), p.attributes()), (p.start, p.time), |e| e.summary(&p));
+                    let (fields, all) = (p.attribute_fields(), p.attributes());
+                    let attributes = Attributes { as_expected: false, fields, all };
+                    self.point(attributes, (p.start, p.time), |e| e.summary(&p));
                 }
             }
         }
     }
 
+    /// Numbers: levels, differences, or none of both.
+    fn numbers(&mut self, points: Repeated<'_, NumberPoint<'_>>, gauge: Result<bool, Drop>) {
+        for raw in points.raw() {
+            let expected = self.labels.expected(field::number_point::ATTRIBUTES);
+            let p = NumberPoint::read_expecting(raw, expected);
+            self.point(
+                Attributes {
+                    as_expected: p.as_expected(),
+                    fields: p.attribute_fields(),
+                    all: p.attributes(),
+                },
+                (p.start, p.time),
+                |e| e.number(&p, gauge?),
+            );
+        }
+    }
+
     /// Renders the tags of a point, hands out its values and counts what became of it.
-    fn point<'a>(
+    #[inline]
+    fn point(
         &mut self,
-        (fields, attributes): (&'a [u8], Repeated<'a, KeyValue<'a>>),
+        attributes: Attributes<'_>,
         times: (u64, u64),
         write: impl FnOnce(&mut Self) -> Result<(), Drop>,
     ) {
-        self.tags = self.labels.point(fields, attributes, self.options, self.counts);
+        self.tags = self.labels.point(attributes, self.options, self.counts);
         self.times = times;
         let written = write(self);
         let fitted = self.out.end_point();

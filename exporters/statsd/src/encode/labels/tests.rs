@@ -14,11 +14,16 @@ fn attributes(w: &mut Writer, number: u32, random: &mut fastrand::Rng) {
     }
 }
 
-/// A point with one of a few sets of attributes; sometimes the time stands between them.
+/// A point with one of a few sets of attributes; sometimes the time or the value stands between them.
 fn point(w: &mut Writer, histogram: bool, random: &mut fastrand::Rng) {
     let mut set = fastrand::Rng::with_seed(random.u64(..12));
     let number = if histogram { 9 } else { 7 };
+    let value = random.u64(..100);
     attributes(w, number, &mut set);
+    let between = !histogram && random.u8(..) < 50;
+    if between {
+        w.fixed64(6, value);
+    }
     w.fixed64(3, 5);
     if random.u8(..) < 50 {
         attributes(w, number, &mut set);
@@ -27,8 +32,8 @@ fn point(w: &mut Writer, histogram: bool, random: &mut fastrand::Rng) {
         w.fixed64(4, 9);
         w.packed_fixed64(6, [random.u64(..3), 7, random.u64(..300)]);
         w.packed_double(7, [0.5, [1.0, 2.0][random.usize(..2)]]);
-    } else {
-        w.fixed64(6, random.u64(..100));
+    } else if !between {
+        w.fixed64(6, value);
     }
 }
 
@@ -94,6 +99,52 @@ fn lines_are_the_same_whatever_was_written_before_and_however_its_hashes_collide
 }
 
 #[test]
+fn bounds_that_look_like_the_attributes_that_are_expected_are_bounds() {
+    let mut w = Writer::new();
+    w.attribute_str(7, "a", "x");
+    let attribute = w.into_vec();
+    let bound = f64::from_le_bytes(*attribute.last_chunk().unwrap());
+    let mut w = Writer::new();
+    w.message(1, |w| {
+        w.message(2, |w| {
+            w.message(2, |w| {
+                w.bytes(1, b"number");
+                w.message(7, |w| {
+                    for time in [5, 6] {
+                        w.message(1, |w| {
+                            w.fixed64(3, time);
+                            w.fixed64(6, 1);
+                            w.raw(&attribute);
+                        });
+                    }
+                    w.varint(2, 1);
+                });
+            });
+            w.message(2, |w| {
+                w.bytes(1, b"histogram");
+                w.message(9, |w| {
+                    w.message(1, |w| {
+                        w.fixed64(3, 5);
+                        w.fixed64(4, 1);
+                        w.packed_fixed64(6, [0, 1]);
+                        w.packed_double(7, [bound]);
+                    });
+                    w.varint(2, 1);
+                });
+            });
+        });
+    });
+    let batch = Batch::new(Signal::Metrics, w.into_bytes(), Origin::default().into(), Limits::default());
+    let options = crate::Config::default().metrics.options(Dialect::Dogstatsd, 1432, "");
+    let mut counts = Counts::default();
+    let messages = encode(&batch.expect("a valid request"), &options, &mut counts);
+    assert_eq!(counts, Counts { encoded: 3, ..Counts::default() });
+    let lines: Vec<_> = messages.iter().map(|line| line.split_once(':').unwrap().0).collect();
+    assert_eq!(lines, ["histogram", "number"]);
+    assert!(messages.iter().next().unwrap().ends_with("|d"), "no tags");
+}
+
+#[test]
 fn what_is_kept_stays_within_its_bound() {
     let options = crate::Config::default().metrics.options(Dialect::Dogstatsd, 1432, "");
     let mut labels = Labels::default();
@@ -107,7 +158,9 @@ fn what_is_kept_stays_within_its_bound() {
         let mut w = Writer::new();
         w.attribute_str(7, "key", &format!("value-{n}"));
         let point = muxbridge_pdata::view::NumberPoint::read(w.as_slice());
-        let id = labels.point(point.attribute_fields(), point.attributes(), &options, &mut Counts::default());
+        let (fields, all) = (point.attribute_fields(), point.attributes());
+        let attributes = Attributes { as_expected: false, fields, all };
+        let id = labels.point(attributes, &options, &mut Counts::default());
         assert_eq!(labels.text(id), format!("key:value-{n}"));
         most = most.max(labels.bytes());
     }
