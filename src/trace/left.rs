@@ -34,7 +34,8 @@ impl Left {
     /// Whether this trace left.
     pub(super) fn contains(&self, id: u128) -> bool {
         let (line, mark) = self.place(id);
-        self.lines[line].contains(&mark)
+        // All of them, so that nothing branches on a line that is still on its way.
+        self.lines[line].iter().fold(false, |found, m| found | (*m == mark))
     }
 
     /// Remembers that this trace left.
