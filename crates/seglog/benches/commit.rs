@@ -39,7 +39,7 @@ fn ours(dir: &Path, payload: &Bytes, in_flight: usize, time: Duration) -> Figure
     let (done, acks) = mpsc::channel();
     let send = |log: &Log| {
         let (done, began) = (done.clone(), Instant::now());
-        let append = Append { payload: payload.clone(), items: 1, tag: 0 };
+        let append = Append { head: Bytes::new(), payload: payload.clone(), items: 1, tag: 0 };
         log.append(append).expect("room").on_done(move |result| {
             result.expect("commits");
             let _ = done.send(began.elapsed());
@@ -91,7 +91,7 @@ fn reopen(dir: &Path) -> Duration {
     let (log, _) = Log::open(Arc::new(Disk), dir, Options::default()).expect("opens");
     log.cursor("c", Start::Oldest).expect("a cursor");
     for _ in 0..64 {
-        let append = || Append { payload: payload.clone(), items: 1, tag: 0 };
+        let append = || Append { head: Bytes::new(), payload: payload.clone(), items: 1, tag: 0 };
         let tickets: Vec<_> = (0..16).map(|_| log.append(append()).expect("room")).collect();
         tickets.into_iter().for_each(|ticket| {
             ticket.wait().expect("commits");

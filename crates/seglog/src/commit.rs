@@ -5,7 +5,7 @@ use crate::index::Index;
 use crate::log::segment_name;
 use crate::options::{Durability, Error, Options};
 use crate::ticket::{Group, Slot, lock};
-use crate::vfs::{Vfs, VfsFile};
+use crate::vfs::{Vfs, VfsFile, write_all, write_all_through};
 use crate::writer::Writer;
 use std::any::Any;
 use std::collections::VecDeque;
@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) writer: Mutex<Writer>,
     pub(crate) cursors: Mutex<CursorFiles>,
     pub(crate) index: Mutex<Index>,
+    /// The first segment that this process may begin.
+    pub(crate) first_own: u64,
     /// The cursors could not be read.
     pub(crate) reset: bool,
     pub(crate) _lock: Box<dyn Any + Send + Sync>,
@@ -57,11 +59,20 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// Makes a segment durable, and its name if it is new.
-    pub(crate) fn sync_segment(&self, file: &dyn VfsFile, path: &Path, fresh: bool) -> Result<(), Error> {
+    /// Writes to a segment as durably as the options ask, with its name if it is new.
+    pub(crate) fn write_segment(
+        &self,
+        file: &dyn VfsFile,
+        path: &Path,
+        fresh: bool,
+        bytes: &[u8],
+        offset: u64,
+    ) -> Result<(), Error> {
+        let failed = |error| Error::io("write", path, error);
         if self.options.durability == Durability::Os {
-            return Ok(());
+            return write_all(file, bytes, offset).map_err(failed);
         }
+        write_all_through(file, bytes, offset).map_err(failed)?;
         file.sync_data().map_err(|error| Error::io("sync", path, error))?;
         if fresh {
             self.vfs.sync_dir(&self.dir).map_err(|error| Error::io("sync", &self.dir, error))?;

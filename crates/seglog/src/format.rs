@@ -213,10 +213,15 @@ impl SegmentHeader {
 
 /// CRC-32 (IEEE) over the salt, a number and the bytes.
 pub(crate) fn salted(salt: u64, number: u64, bytes: &[u8]) -> u32 {
+    salted_parts(salt, number, [bytes, &[]])
+}
+
+/// The same over bytes in two parts.
+pub(crate) fn salted_parts(salt: u64, number: u64, parts: [&[u8]; 2]) -> u32 {
     let mut hasher = Hasher::new();
     hasher.update(&salt.to_le_bytes());
     hasher.update(&number.to_le_bytes());
-    hasher.update(bytes);
+    parts.into_iter().for_each(|part| hasher.update(part));
     hasher.finalize()
 }
 

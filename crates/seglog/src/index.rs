@@ -105,9 +105,9 @@ impl Index {
         self.cursors.iter().map(|(name, cursor)| (name.clone(), cursor.at)).collect()
     }
 
-    /// What no cursor needs any more stands below this number.
-    pub(crate) fn floor(&self) -> u64 {
-        self.cursors.values().map(|c| c.at.lsn).min().unwrap_or(u64::MAX)
+    /// Keeps in memory what readers that keep up are about to read.
+    pub(crate) fn trim_recent(&mut self, limit: usize) {
+        self.recent.trim(self.cursors.values().map(|cursor| cursor.at), limit);
     }
 
     /// Where a reader at `next` goes on: its cursor may have been moved past what has expired.

@@ -98,6 +98,7 @@ impl Log {
             writer: Mutex::new(writer),
             cursors: Mutex::new(cursors),
             index: Mutex::new(index),
+            first_own: found.next_index,
             reset,
             _lock: held,
         });
@@ -220,8 +221,7 @@ impl Log {
         if to.lsn > cursor.at.lsn && to.lsn <= end.lsn {
             cursor.at = to;
             index.dirty = true;
-            let floor = index.floor();
-            index.recent.pass(floor);
+            index.trim_recent(self.0.shared.options.recent_bytes);
         }
         Ok(())
     }

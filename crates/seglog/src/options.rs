@@ -51,7 +51,7 @@ pub struct Options {
     /// Bytes of one group with its checkpoints. Default 128 MiB.
     pub max_group_bytes: usize,
     /// Bytes of committed records that stay in memory until every cursor has passed them, for readers that keep up: these
-    /// read nothing from the disk. Default 0.
+    /// read nothing from the disk. For cursors that stand before all of them, half as much. Default 0.
     pub recent_bytes: usize,
     /// Names of cursors. Default 256.
     pub max_cursors: usize,

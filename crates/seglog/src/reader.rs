@@ -19,6 +19,8 @@ pub struct Record {
     pub at: Position,
     /// After it: where a cursor is advanced to when it is done.
     pub end: Position,
+    /// What it was appended with before the payload, if it comes from memory. From the disk, the payload begins with it.
+    pub head: Bytes,
     /// Its bytes.
     pub payload: Bytes,
     /// As appended.
@@ -29,6 +31,14 @@ pub struct Record {
     pub time_ms: u64,
     /// Whether it comes from memory: the very bytes that this process appended ([`crate::Options::recent_bytes`]).
     pub recent: bool,
+    /// Whether this process appended it, so that no other version of its program did. From the disk its checksum holds, too.
+    pub own: bool,
+}
+
+impl Record {
+    pub(crate) fn len(&self) -> usize {
+        self.head.len().saturating_add(self.payload.len())
+    }
 }
 
 /// What a reader comes upon.
@@ -64,6 +74,12 @@ impl Reader {
     /// Where it is.
     pub fn position(&self) -> Position {
         self.next
+    }
+
+    /// Bytes of the records that it has yet to read, if all of them are still in memory.
+    pub fn recent_bytes(&self) -> Option<u64> {
+        let index = lock(&self.shared.index);
+        if self.next.records >= index.end.records { Some(0) } else { index.recent.after(self.next) }
     }
 
     /// Goes on from where it is, for another cursor.
@@ -150,7 +166,19 @@ impl Reader {
             let Some(payload) = payload else { return Ok(self.lose(end)) };
             self.next = end;
             let (items, tag, time_ms) = (header.items, header.tag, header.time_ms);
-            return Ok(Some(Read::Record(Record { at, end, payload, items, tag, time_ms, recent: false })));
+            let own = number >= self.shared.first_own;
+            let (head, recent) = (Bytes::new(), false);
+            return Ok(Some(Read::Record(Record {
+                at,
+                end,
+                head,
+                payload,
+                items,
+                tag,
+                time_ms,
+                recent,
+                own,
+            })));
         }
         Ok(None)
     }

@@ -18,6 +18,8 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// One record to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
+    /// Bytes that stand before the payload and are stored with it as one, so that nobody need copy a payload to put them there.
+    pub head: Bytes,
     /// Its bytes, handed out unchanged by a reader.
     pub payload: Bytes,
     /// How many items it counts for when losses are reported.
@@ -35,6 +37,12 @@ pub struct Group {
     pub checkpoints: Vec<(u16, Bytes)>,
 }
 
+impl Append {
+    fn len(&self) -> usize {
+        self.head.len().saturating_add(self.payload.len())
+    }
+}
+
 impl From<Append> for Group {
     fn from(record: Append) -> Self {
         Self { records: vec![record], checkpoints: Vec::new() }
@@ -47,12 +55,12 @@ impl Group {
     }
 
     pub(crate) fn payload_bytes(&self) -> usize {
-        let records = self.records.iter().map(|r| r.payload.len());
+        let records = self.records.iter().map(Append::len);
         records.chain(self.checkpoints.iter().map(|(_, blob)| blob.len())).fold(0, usize::saturating_add)
     }
 
     pub(crate) fn encoded_bytes(&self) -> u64 {
-        let records = self.records.iter().map(|r| r.payload.len());
+        let records = self.records.iter().map(Append::len);
         let lengths = records.chain(self.checkpoints.iter().map(|(_, blob)| blob.len()));
         lengths.map(crate::format::record_bytes).fold(0, u64::saturating_add)
     }

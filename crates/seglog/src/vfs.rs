@@ -45,6 +45,10 @@ pub trait VfsFile: Debug + Send + Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes some of the bytes and says how many.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+    /// As [`VfsFile::write_at`], for what is synced next and hardly ever read: may leave the page cache out.
+    fn write_through_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.write_at(bytes, offset)
+    }
     /// Contents and length become durable. After an error nothing is known about what was written since the last success.
     fn sync_data(&self) -> io::Result<()>;
     /// Reserves space up to `len` bytes, read as zeros, so that writing there does not run out of it.
@@ -63,9 +67,25 @@ pub trait VfsFile: Debug + Send + Sync {
 ///
 /// # Errors
 /// What the file says, but for interruptions.
-pub fn write_all(file: &dyn VfsFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+pub fn write_all(file: &dyn VfsFile, bytes: &[u8], offset: u64) -> io::Result<()> {
+    write_whole(bytes, offset, |bytes, offset| file.write_at(bytes, offset))
+}
+
+/// The same with [`VfsFile::write_through_at`].
+///
+/// # Errors
+/// What the file says, but for interruptions.
+pub fn write_all_through(file: &dyn VfsFile, bytes: &[u8], offset: u64) -> io::Result<()> {
+    write_whole(bytes, offset, |bytes, offset| file.write_through_at(bytes, offset))
+}
+
+fn write_whole(
+    mut bytes: &[u8],
+    mut offset: u64,
+    write: impl Fn(&[u8], u64) -> io::Result<usize>,
+) -> io::Result<()> {
     while !bytes.is_empty() {
-        match file.write_at(bytes, offset) {
+        match write(bytes, offset) {
             Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
             Ok(n) => {
                 bytes = bytes.get(n..).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! The segment that grows: encoding, one write and one sync for many groups, and what happens when that fails.
 
+mod buffer;
+
 use crate::commit::Shared;
 use crate::format::{
     self, Kind, Position, RecordHeader, SECTOR, SEGMENT_HEADER_BYTES, SegmentHeader, record_bytes, sectors,
@@ -10,14 +12,12 @@ use crate::options::Error;
 use crate::reader::Record;
 use crate::ticket::{Group, Receipt, lock};
 use crate::vfs::{Mode, VfsFile, write_all};
+use buffer::Buffer;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Memory that is kept between commits.
-const KEPT_BUFFER: usize = 16 << 20;
 
 #[derive(Debug)]
 struct Active {
@@ -39,12 +39,12 @@ pub(crate) struct Writer {
     /// Everything below is as durable as the options ask.
     durable: u64,
     next_index: u64,
-    buffer: Vec<u8>,
+    buffer: Buffer,
 }
 
 impl Writer {
     pub(crate) fn new(next: Position, durable: u64, next_index: u64) -> Self {
-        Self { active: None, next, durable, next_index, buffer: Vec::new() }
+        Self { active: None, next, durable, next_index, buffer: Buffer::default() }
     }
 
     /// Bytes that groups may have in the next commit, of which the first needs `need`. Ends the active segment if that does
@@ -86,47 +86,37 @@ impl Writer {
             self.active = Some(self.begin(shared, need, now)?);
         }
         let (mut next, durable) = (self.next, self.durable);
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
-        buffer.reserve(usize::try_from(need).unwrap_or(0).saturating_add(SECTOR as usize));
         let Some(active) = self.active.as_mut() else { return Err(Error::Closed) };
         let salt = active.header.salt;
+        let mut carried = Group::default();
         if active.fresh {
-            active.header.encode(&mut buffer);
-            let carried: Vec<(u16, Bytes)> =
-                lock(&shared.index).checkpoints.iter().map(|(slot, blob)| (*slot, blob.clone())).collect();
-            encode_group(
-                &Group { records: Vec::new(), checkpoints: carried },
-                &mut next,
-                durable,
-                now,
-                salt,
-                &mut buffer,
-                &mut |_| {},
-            );
+            let index = lock(&shared.index);
+            carried.checkpoints =
+                index.checkpoints.iter().map(|(slot, blob)| (*slot, blob.clone())).collect();
+        }
+        let around = carried.encoded_bytes().saturating_add(SEGMENT_HEADER_BYTES);
+        let buffer = self.buffer.begin(need.saturating_add(around));
+        if active.fresh {
+            active.header.encode(buffer);
+            encode_group(&carried, &mut next, durable, now, salt, buffer, &mut |_| {});
         }
         let mut receipts = Vec::with_capacity(groups.len());
         let mut recent = Vec::new();
         let keep = shared.options.recent_bytes > 0;
         for group in groups {
             let first = next;
-            encode_group(group, &mut next, durable, now, salt, &mut buffer, &mut |record| {
+            encode_group(group, &mut next, durable, now, salt, buffer, &mut |record| {
                 if keep {
                     recent.push(record);
                 }
             });
             receipts.push(Receipt { first, end: next });
         }
-        buffer.resize(sectors(buffer.len() as u64) as usize, 0);
+        let bytes = self.buffer.end();
+        let len = bytes.len() as u64;
         let start = if active.fresh { 0 } else { active.offset };
-        let written = write_all(&*active.file, &buffer, start)
-            .map_err(|error| Error::io("write", &active.path, error))
-            .and_then(|()| shared.sync_segment(&*active.file, &active.path, active.fresh));
-        let len = buffer.len() as u64;
-        // A large commit must not hold its memory for ever.
-        if buffer.capacity() <= KEPT_BUFFER {
-            self.buffer = buffer;
-        }
+        let written = shared.write_segment(&*active.file, &active.path, active.fresh, bytes, start);
+        self.buffer.give_up_if_large();
         written?;
         active.offset = start.saturating_add(len);
         active.fresh = false;
@@ -254,8 +244,8 @@ fn publish(
     index.segments.insert(number, Segment { salt, first, end, limit, bytes, last_ms: now, durable, carried });
     index.keep_from = number;
     index.end = end;
-    let floor = index.floor();
-    index.recent.add(recent, floor, shared.options.recent_bytes);
+    index.recent.add(recent);
+    index.trim_recent(shared.options.recent_bytes);
     for (slot, blob) in groups.iter().flat_map(|g| &g.checkpoints) {
         index.checkpoints.insert(*slot, blob.clone());
     }
@@ -273,29 +263,31 @@ fn encode_group(
     out: &mut Vec<u8>,
     see: &mut impl FnMut(Record),
 ) {
-    let records = group.records.iter().map(|r| (Kind::Data, r.tag, r.items, &r.payload));
-    let checkpoints = group.checkpoints.iter().map(|(slot, blob)| (Kind::Checkpoint, *slot, 0, blob));
+    let records = group.records.iter().map(|r| (Kind::Data, r.tag, r.items, &r.head, &r.payload));
+    let none = Bytes::new();
+    let checkpoints = group.checkpoints.iter().map(|(slot, blob)| (Kind::Checkpoint, *slot, 0, &none, blob));
     let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
-    for (number, (kind, tag, items, payload)) in records.chain(checkpoints).enumerate() {
+    for (number, (kind, tag, items, head, payload)) in records.chain(checkpoints).enumerate() {
         let header = RecordHeader {
             kind,
             tag,
-            len: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+            len: u32::try_from(head.len().saturating_add(payload.len())).unwrap_or(u32::MAX),
             items,
             at: *next,
             durable,
             time_ms: now,
             group_index: u32::try_from(number).unwrap_or(u32::MAX),
             group_count: count,
-            payload_crc: format::salted(salt, next.lsn, payload),
+            payload_crc: format::salted_parts(salt, next.lsn, [head, payload]),
         };
         header.encode(salt, out);
+        out.extend_from_slice(head);
         out.extend_from_slice(payload);
         out.resize(out.len().saturating_add(7) & !7, 0);
         *next = header.after();
         if kind == Kind::Data {
-            let (at, end, payload) = (header.at, *next, payload.clone());
-            see(Record { at, end, payload, items, tag, time_ms: now, recent: true });
+            let (at, end, head, payload) = (header.at, *next, head.clone(), payload.clone());
+            see(Record { at, end, head, payload, items, tag, time_ms: now, recent: true, own: true });
         }
     }
 }

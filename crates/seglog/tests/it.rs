@@ -7,12 +7,16 @@ mod basics;
 mod bits;
 #[path = "it/crash.rs"]
 mod crash;
+#[path = "it/direct.rs"]
+mod direct;
 #[path = "it/failures.rs"]
 mod failures;
 #[path = "it/golden.rs"]
 mod golden;
 #[path = "it/model.rs"]
 mod model;
+#[path = "it/recent.rs"]
+mod recent;
 #[path = "it/support.rs"]
 mod support;
 #[path = "it/survey.rs"]

@@ -2,6 +2,7 @@
 
 use super::{drop, list, open};
 use crate::pipeline::tail::{backlog_of, until_of};
+use bytes::Bytes;
 use muxbridge_seglog::{Append, Start};
 
 #[test]
@@ -12,7 +13,7 @@ fn a_backlog_has_a_line_of_its_own_and_is_dropped_with_its_destination() {
     let (log, _) = open(&path).expect("opens");
     let mut ends = Vec::new();
     for items in [1, 10, 100, 1000] {
-        let append = Append { payload: vec![7; 50].into(), items, tag: 1 };
+        let append = Append { head: Bytes::new(), payload: vec![7; 50].into(), items, tag: 1 };
         ends.push(log.append(append).expect("room").wait().expect("commits").end);
     }
     for (name, at) in

@@ -13,7 +13,7 @@ const VERSION: u8 = 1;
 /// What is appended for a batch of this pipeline.
 pub(crate) fn encode(pipeline: &str, batch: &Batch) -> Append {
     let receiver = batch.origin().receiver.as_str();
-    let mut out = BytesMut::with_capacity(5 + pipeline.len() + receiver.len() + batch.otlp().len());
+    let mut out = BytesMut::with_capacity(5 + pipeline.len() + receiver.len());
     out.put_u8(VERSION);
     for text in [pipeline, receiver] {
         // Ids come from a configuration file; one of 64 KiB is cut, and then belongs to no pipeline.
@@ -22,9 +22,9 @@ pub(crate) fn encode(pipeline: &str, batch: &Batch) -> Append {
         out.put_u16_le(length);
         out.put_slice(&text[..usize::from(length)]);
     }
-    out.put_slice(batch.otlp());
     Append {
-        payload: out.freeze(),
+        head: out.freeze(),
+        payload: batch.otlp().clone(),
         items: u32::try_from(batch.items()).unwrap_or(u32::MAX),
         tag: tag(batch.signal()),
     }
@@ -33,23 +33,25 @@ pub(crate) fn encode(pipeline: &str, batch: &Batch) -> Append {
 /// The pipeline and the batch; `None` if a later version wrote it, or it is damaged in a way that its checksum does not tell.
 pub(crate) fn decode(record: &Record) -> Option<(String, Batch)> {
     let payload = &record.payload;
+    // What this process has just appended stands beside the request, what was read back before it.
+    let head = if record.head.is_empty() { payload } else { &record.head };
     let signal = Signal::ALL.into_iter().find(|s| tag(*s) == record.tag)?;
-    if *payload.first()? != VERSION {
+    if *head.first()? != VERSION {
         return None;
     }
     let mut at = 1usize;
     let mut text = || {
-        let length = u16::from_le_bytes(payload.get(at..at + 2)?.try_into().ok()?);
+        let length = u16::from_le_bytes(head.get(at..at + 2)?.try_into().ok()?);
         let end = at + 2 + usize::from(length);
-        let text = std::str::from_utf8(payload.get(at + 2..end)?).ok()?.to_owned();
+        let text = std::str::from_utf8(head.get(at + 2..end)?).ok()?.to_owned();
         at = end;
         Some(text)
     };
     let (pipeline, receiver) = (text()?, text()?);
-    let otlp = payload.slice(at..);
+    let otlp = if record.head.is_empty() { payload.slice(at..) } else { payload.clone() };
     let origin = Arc::new(Origin { receiver });
     let batch = match usize::try_from(record.items) {
-        Ok(items) if record.recent && record.items < u32::MAX => {
+        Ok(items) if record.own && record.items < u32::MAX => {
             Batch::from_counted(signal, otlp, items, origin)
         }
         // Another version of this program may have written it: what it let pass is not taken for granted.

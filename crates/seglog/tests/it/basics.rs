@@ -1,6 +1,6 @@
 //! The log on the real file system, with its thread.
 
-use crate::support::{drain, id, record};
+use crate::support::{drain, id, record, whole};
 use muxbridge_seglog::vfs::disk::Disk;
 use muxbridge_seglog::{Durability, Error, Group, Log, Options, Position, Read, Start};
 use std::future::Future;
@@ -237,11 +237,11 @@ fn readers_that_keep_up_find_records_in_memory_and_others_the_same_ones_on_the_d
     let from_memory = again.iter().filter(|r| r.recent).count();
     assert!((1..120).contains(&from_memory), "only the newest of them stay in memory: {from_memory}");
     assert!(again.iter().skip(120 - from_memory).all(|r| r.recent), "the disk is left once");
-    let kept: usize = again.iter().filter(|r| r.recent).map(|r| r.payload.len()).sum();
+    let kept: usize = again.iter().filter(|r| r.recent).map(|r| whole(r).len()).sum();
     assert!(kept <= 2_000, "{kept}");
     for (fast, slow) in seen.iter().zip(&again) {
         assert_eq!((fast.at, fast.end, fast.time_ms), (slow.at, slow.end, slow.time_ms));
-        assert_eq!((&fast.payload, fast.items, fast.tag), (&slow.payload, slow.items, slow.tag));
+        assert_eq!((whole(fast), fast.items, fast.tag), (whole(slow), slow.items, slow.tag));
     }
     // What every cursor has passed is not kept in memory. The log has one segment, so the disk still has all of it.
     log.advance("slow", log.end()).expect("advances");

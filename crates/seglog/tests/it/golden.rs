@@ -18,7 +18,7 @@ fn options() -> Options {
 }
 
 fn append(payload: &'static [u8], items: u32, tag: u16) -> Append {
-    Append { payload: Bytes::from_static(payload), items, tag }
+    Append { head: Bytes::new(), payload: Bytes::from_static(payload), items, tag }
 }
 
 /// The files as this version writes them, without the zeros at their ends.

@@ -36,19 +36,29 @@ pub(crate) fn open(model: &Model, options: &Options) -> Log {
     Log::open(Arc::new(model.clone()), &dir(), options.clone()).expect("opens").0
 }
 
-/// A record whose payload is its number and as many bytes as asked, all derived from the number.
+/// A record of its number and as many bytes as asked, all derived from the number. In some of them the first bytes stand in
+/// the head.
 pub(crate) fn record(id: u64, len: usize) -> Append {
     let mut payload = id.to_le_bytes().to_vec();
     payload.extend((0..len).map(|n| (id as usize).wrapping_mul(31).wrapping_add(n) as u8));
-    Append { payload: Bytes::from(payload), items: (id % 7) as u32 + 1, tag: (id % 5) as u16 }
+    let mut payload = Bytes::from(payload);
+    let head = payload.split_to((id % 3) as usize * 4);
+    Append { head, payload, items: (id % 7) as u32 + 1, tag: (id % 5) as u16 }
 }
 
 /// The number of a record, after checking that it is what [`record`] made.
 pub(crate) fn id(read: &Record) -> u64 {
-    let id = u64::from_le_bytes(read.payload[..8].try_into().expect("8 bytes"));
-    let expected = record(id, read.payload.len() - 8);
-    assert_eq!((&read.payload, read.items, read.tag), (&expected.payload, expected.items, expected.tag));
+    let bytes = whole(read);
+    let id = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes"));
+    let expected = record(id, bytes.len() - 8);
+    let expected_bytes = [expected.head, expected.payload].concat();
+    assert_eq!((bytes, read.items, read.tag), (expected_bytes, expected.items, expected.tag));
     id
+}
+
+/// The bytes of a record as they stand on the disk.
+pub(crate) fn whole(read: &Record) -> Vec<u8> {
+    [&read.head[..], &read.payload].concat()
 }
 
 /// Everything from a cursor on: numbers, and records and items lost.
