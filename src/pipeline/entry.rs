@@ -4,7 +4,7 @@ use super::journal::Journal;
 use super::journal::ledger::{Ledger, Target};
 use super::journal::record;
 use super::lane::{Destination, Lane};
-use super::room::PATIENCE;
+use super::room::{PATIENCE, STORED_PATIENCE};
 use super::tap::Tap;
 use muxbridge_core::{Batch, BoxFuture, Consumer, Holding, Processor, Refused, Signal};
 use muxbridge_seglog::Position;
@@ -44,6 +44,12 @@ impl Chain {
     /// Whether no destination has room for this signal.
     fn is_full(&self) -> bool {
         self.lanes().all(|lane| lane.is_full())
+    }
+
+    /// Whether a sender is to wait. A log is long enough for what one destination does not take, so that there one that keeps
+    /// up is held back by no other.
+    fn holds_back(&self) -> bool {
+        self.lanes().any(|lane| lane.holds_back()) && !self.lanes().any(|lane| lane.keeps_up())
     }
 
     /// Whether it cannot be stored now.
@@ -221,10 +227,13 @@ impl Entry {
     }
 
     async fn take_when_there_is_room(&self, batch: Batch) -> Result<(), Refused> {
-        let until = tokio::time::Instant::now() + PATIENCE;
+        let began = tokio::time::Instant::now();
         let chains = self.chains();
-        for lane in takers(&chains, batch.signal()).flat_map(|chain| chain.lanes()) {
-            lane.wait_for_room(until).await;
+        for chain in takers(&chains, batch.signal()) {
+            let patience = if chain.durable.is_some() { STORED_PATIENCE } else { PATIENCE };
+            for lane in chain.lanes().filter(|_| chain.holds_back()) {
+                lane.wait_for_room(began + patience).await;
+            }
         }
         if stored(self.take(&batch)?).await { Ok(()) } else { Err(BUSY) }
     }
@@ -237,7 +246,7 @@ impl Consumer for Entry {
         if takers.clone().next().is_none() {
             return Box::pin(std::future::ready(Err(Refused::NotConfigured)));
         }
-        if takers.any(|chain| chain.lanes().any(|lane| lane.holds_back())) {
+        if takers.any(|chain| chain.holds_back()) {
             return Box::pin(self.take_when_there_is_room(batch));
         }
         match self.take(&batch) {

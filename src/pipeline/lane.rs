@@ -288,17 +288,26 @@ impl Lane {
         state.stretches().any(|stretch| stretch.is_full())
     }
 
-    /// Whether a sender is to wait before it hands over more: the queue in memory fills up although the destination
-    /// takes what it is sent.
+    /// Whether a sender is to wait before it hands over more: what is in memory for this destination becomes too much,
+    /// although it takes what it is sent.
     pub(crate) fn holds_back(&self) -> bool {
         let state = self.lock();
-        // Less than makes one request is not under way: it waits for more, not for the destination.
-        let crowded = state.live.tail.is_none()
-            && !state.closed
-            && state.live.items >= state.settings.batch.min_size
-            && state.live.is_beyond(&state.settings, room::PART);
+        let crowded = !state.closed
+            && match &state.live.tail {
+                Some(tail) => tail.is_crowded() == Some(true),
+                // Less than makes one request is not under way: it waits for more, not for the destination.
+                None => {
+                    state.live.items >= state.settings.batch.min_size
+                        && state.live.is_beyond(&state.settings, room::PART)
+                }
+            };
         drop(state);
         self.room.is_worth_waiting(crowded, &self.circuit)
+    }
+
+    /// Whether it is in a log and keeps up.
+    pub(crate) fn keeps_up(&self) -> bool {
+        self.lock().live.tail.as_ref().is_some_and(|tail| tail.is_crowded() == Some(false))
     }
 
     /// Waits until [`Lane::holds_back`] says no, at most until `until`.

@@ -14,6 +14,9 @@ pub(crate) const PART: usize = 16;
 /// How long an acknowledgement is held back at most. Senders of OTLP wait ten seconds for one.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
+/// And where batches are stored: then nothing would be lost, and waiting only saves reading them back.
+pub(crate) const STORED_PATIENCE: Duration = Duration::from_millis(100);
+
 /// Those who wait for room in one queue.
 #[derive(Debug, Default)]
 pub(crate) struct Room {

@@ -165,6 +165,11 @@ impl Tail {
         behind > 0 && behind.saturating_mul(2) >= most
     }
 
+    /// Whether this destination is about to be so far behind that it must read from the disk; `None` if it is.
+    pub(crate) fn is_crowded(&self) -> Option<bool> {
+        self.outbound.stored.is_crowded(&self.reader)
+    }
+
     /// Whether there is more to read.
     pub(crate) fn has_more(&self) -> bool {
         self.end().lsn > self.read.lsn

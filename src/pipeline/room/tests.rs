@@ -1,5 +1,7 @@
 //! Senders and several destinations, some of them slow, down or hanging, on paused time.
 
+mod stored;
+
 use super::PATIENCE;
 use crate::pipeline::delivery::{Delivery, Health};
 use crate::pipeline::entry::{Chain, Entry};
