@@ -4,7 +4,7 @@ use super::body::{Answer, BODY_DEADLINE};
 use super::caught::caught;
 use super::intake::{Intake, Tally};
 use super::refusal::Refusal;
-use super::shared::{Door, Peer};
+use super::shared::{Door, Guest, Peer};
 use super::{grpc, http};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -108,6 +108,7 @@ impl Listener {
         let Listener { protocol, socket, door, max_connections, max_age, .. } = self;
         let listener = TcpListener::from_std(socket.try_clone()?)?;
         let builder = builder(protocol);
+        let (here, mut guests) = door.peers.join();
         let server = Arc::new(Server { protocol, door, intake, builder, max_age, stop: stop.clone() });
         let mut connections = JoinSet::new();
         let mut stopped = pin!(stop.wait());
@@ -117,16 +118,23 @@ impl Listener {
             tokio::select! {
                 () = &mut stopped => break,
                 Some(ended) = connections.join_next() => log_panic(ended, server.intake.tally()),
+                Some(guest) = guests.recv() => server.welcome(guest, &mut connections),
                 accepted = listener.accept(), if room => match accepted {
-                    Ok((stream, from)) => match server.door.peers.enter(from.ip()) {
-                        Some(peer) => {
+                    Ok((stream, from)) => match server.door.peers.enter(from.ip(), here) {
+                        Some(peer) if peer.worker == here => {
                             connections.spawn(server.clone().connection(stream, peer));
                         }
+                        Some(peer) => server.pass(stream, peer, &mut connections),
                         None => server.intake.tally().bad_request("too_many_connections"),
                     },
                     Err(error) => pause_after(&error, server.intake.tally()).await,
                 },
             }
+        }
+        // What was passed here until now ends as those do that were accepted.
+        guests.close();
+        while let Ok(guest) = guests.try_recv() {
+            server.welcome(guest, &mut connections);
         }
         drop((listener, socket));
         // Each connection sees `stop` itself and takes no longer than it may; this is for what hangs.
@@ -202,6 +210,34 @@ struct Server {
 }
 
 impl Server {
+    /// Passes a connection to the worker that it has its place at.
+    fn pass(self: &Arc<Self>, stream: TcpStream, peer: Peer, connections: &mut JoinSet<()>) {
+        match stream.into_std() {
+            // A worker that has just stopped leaves it to us.
+            Ok(stream) => match self.door.peers.pass((stream, peer)) {
+                Ok(()) => {}
+                Err(guest) => self.welcome(guest, connections),
+            },
+            Err(error) => self.lost(&error),
+        }
+    }
+
+    /// Takes a connection that another worker accepted.
+    fn welcome(self: &Arc<Self>, (stream, peer): Guest, connections: &mut JoinSet<()>) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => {
+                connections.spawn(self.clone().connection(stream, peer));
+            }
+            Err(error) => self.lost(&error),
+        }
+    }
+
+    /// Counts a connection that could not change hands; its sender connects again.
+    fn lost(&self, error: &io::Error) {
+        self.intake.tally().bad_request("accept");
+        tracing::warn!(%error, "a connection could not be passed to another worker");
+    }
+
     /// `_peer` is held until the connection ends.
     async fn connection(self: Arc<Self>, stream: TcpStream, _peer: Peer) {
         // Without it the last packet of an answer may wait for an acknowledgement.

@@ -8,8 +8,9 @@ use muxbridge_core::{BuildContext, BuildError};
 use muxbridge_kit::watch::Watched;
 use rustls::ServerConfig;
 use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{IpAddr, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Made by the first worker that builds the receiver.
 #[derive(Clone, Default)]
@@ -80,7 +81,7 @@ impl Shared {
     }
 }
 
-/// Counts the connections of each address.
+/// Counts the connections of each address and of each worker.
 pub(super) struct Peers {
     most: usize,
     /// Of all addresses together.
@@ -93,34 +94,80 @@ struct Open {
     all: usize,
     /// The hash is seeded at random: an attacker does not choose what collides.
     of: HashMap<IpAddr, usize>,
+    workers: Vec<Worker>,
 }
+
+struct Worker {
+    connections: usize,
+    inbox: UnboundedSender<Guest>,
+}
+
+/// A connection that another worker accepted.
+pub(super) type Guest = (TcpStream, Peer);
 
 impl Peers {
     fn new(most: usize, total: usize) -> Peers {
         Peers { most, total, open: Arc::default() }
     }
 
+    /// One worker more that takes connections: its number, and where those come in that others accepted for it.
+    pub(super) fn join(&self) -> (usize, UnboundedReceiver<Guest>) {
+        let (inbox, guests) = unbounded_channel();
+        let mut open = self.lock();
+        open.workers.push(Worker { connections: 0, inbox });
+        (open.workers.len() - 1, guests)
+    }
+
     /// A place for one more connection, given back when dropped; `None` if the address, or all of them, have
     /// all that they may have.
-    pub(super) fn enter(&self, address: IpAddr) -> Option<Peer> {
+    ///
+    /// The place is at the worker with the fewest connections, `here` if it is one of them. The system spreads connections
+    /// over sockets at random, and a sender keeps its connection for hours: of two senders every second pair would share
+    /// one core while the other has nothing to do.
+    pub(super) fn enter(&self, address: IpAddr, here: usize) -> Option<Peer> {
         // One IPv6 host has at least a /64 to itself.
         let address = match address.to_canonical() {
             IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> 64 << 64).into()),
             ip => ip,
         };
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.lock();
         if open.all >= self.total || open.of.get(&address).is_some_and(|count| *count >= self.most) {
             return None;
         }
         open.all += 1;
         *open.of.entry(address).or_insert(0) += 1;
-        Some(Peer { address, open: Arc::clone(&self.open) })
+        let workers = open.workers.iter().enumerate();
+        let running = workers.filter(|(at, worker)| *at == here || !worker.inbox.is_closed());
+        let worker =
+            running.min_by_key(|(at, worker)| (worker.connections, *at != here)).map_or(here, |(at, _)| at);
+        if let Some(worker) = open.workers.get_mut(worker) {
+            worker.connections += 1;
+        }
+        Some(Peer { address, worker, open: Arc::clone(&self.open) })
+    }
+
+    /// Passes a connection to the worker that it has its place at.
+    ///
+    /// # Errors
+    /// The connection, if that worker has stopped.
+    pub(super) fn pass(&self, guest: Guest) -> Result<(), Guest> {
+        let inbox = self.lock().workers.get(guest.1.worker).map(|worker| worker.inbox.clone());
+        match inbox {
+            Some(inbox) => inbox.send(guest).map_err(|refused| refused.0),
+            None => Err(guest),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The place of one connection.
 pub(super) struct Peer {
     address: IpAddr,
+    /// The number of the worker.
+    pub(super) worker: usize,
     open: Arc<Mutex<Open>>,
 }
 
@@ -128,6 +175,9 @@ impl Drop for Peer {
     fn drop(&mut self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.all -= 1;
+        if let Some(worker) = open.workers.get_mut(self.worker) {
+            worker.connections -= 1;
+        }
         if let Some(count) = open.of.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -146,24 +196,38 @@ mod tests {
         let peers = Peers::new(2, 100);
         let [ours, other, six, same_network] =
             ["192.0.2.1", "::ffff:192.0.2.2", "2001:db8::1", "2001:db8::ffff"].map(|a| a.parse().unwrap());
-        let first = peers.enter(ours).unwrap();
-        let _second = peers.enter(ours).unwrap();
-        assert!(peers.enter(ours).is_none());
-        assert!(peers.enter(other).is_some());
+        let first = peers.enter(ours, 0).unwrap();
+        let _second = peers.enter(ours, 0).unwrap();
+        assert!(peers.enter(ours, 0).is_none());
+        assert!(peers.enter(other, 0).is_some());
         drop(first);
-        let _third = peers.enter(ours).unwrap();
-        let _six = (peers.enter(six).unwrap(), peers.enter(same_network).unwrap());
-        assert!(peers.enter(six).is_none());
+        let _third = peers.enter(ours, 0).unwrap();
+        let _six = (peers.enter(six, 0).unwrap(), peers.enter(same_network, 0).unwrap());
+        assert!(peers.enter(six, 0).is_none());
         assert_eq!(peers.open.lock().unwrap().of.len(), 2, "addresses without connections are forgotten");
     }
 
     #[test]
     fn all_addresses_together_leave_descriptors_for_the_rest_of_the_program() {
         let peers = Peers::new(2, 3);
-        let enter = |last: u8| peers.enter([192, 0, 2, last].into());
+        let enter = |last: u8| peers.enter([192, 0, 2, last].into(), 0);
         let open = [enter(1), enter(2), enter(3)];
         assert!(open.iter().all(Option::is_some) && enter(4).is_none());
         drop(open);
         assert!(enter(4).is_some());
+    }
+
+    #[test]
+    fn the_worker_with_the_fewest_connections_has_the_next_one_and_one_that_stopped_has_none() {
+        let peers = Peers::new(100, 100);
+        let address = [192, 0, 2, 1].into();
+        let (first, _first) = peers.join();
+        let (second, guests) = peers.join();
+        let mut open: Vec<_> = (0..4).filter_map(|_| peers.enter(address, second)).collect();
+        assert_eq!(open.iter().map(|peer| peer.worker).collect::<Vec<_>>(), [second, first, second, first]);
+        open.retain(|peer| peer.worker == first);
+        assert_eq!(peers.enter(address, first).map(|peer| peer.worker), Some(second));
+        drop(guests);
+        assert_eq!(peers.enter(address, first).map(|peer| peer.worker), Some(first));
     }
 }
