@@ -3,12 +3,14 @@
 //! Accessors are total: on bytes that [`crate::validate`] has not accepted they return less, never an error. Strings
 //! are byte slices, known to be UTF-8; [`text`] turns one into a `&str`.
 
+mod alike;
 mod common;
 mod expected;
 mod logs;
 mod metrics;
 mod traces;
 
+pub use alike::{Changed, SpanHead, SpanPattern};
 pub(crate) use common::KEY_TAG;
 pub use common::{AnyValue, ArrayValue, KeyValue, KvList, Resource, ResourceItems, Scope, ScopeItems};
 pub use expected::ExpectedKey;

@@ -28,6 +28,7 @@ mod reader;
 mod sampling;
 mod semantics;
 pub mod series_json;
+mod shapes;
 pub mod sketch;
 mod span;
 pub mod stats;

@@ -55,7 +55,11 @@ fn attribute() -> impl Strategy<Value = KeyValue> {
         2 => (0..900u32).prop_map(|i| format!("key.{i}")),
         1 => Just(String::new()),
     ];
-    let value = prop_oneof![
+    (key, value()).prop_map(|(key, value)| KeyValue { key, value, ..Default::default() })
+}
+
+fn value() -> impl Strategy<Value = Option<AnyValue>> {
+    prop_oneof![
         4 => prop::sample::select(vec!["", "x", "POST", "404", "é繋🐶", "a text of more than thirty bytes, so that it has another form"])
             .prop_map(|s| kv("x", s).value),
         1 => (0usize..400).prop_map(|n| kv("x", "y".repeat(n).as_str()).value),
@@ -64,8 +68,7 @@ fn attribute() -> impl Strategy<Value = KeyValue> {
         2 => any::<f64>().prop_map(|d| kv("x", d).value),
         1 => any::<bool>().prop_map(|b| kv("x", b).value),
         1 => Just(None::<AnyValue>),
-    ];
-    (key, value).prop_map(|(key, value)| KeyValue { key, value, ..Default::default() })
+    ]
 }
 
 fn attributes(most: usize) -> impl Strategy<Value = Vec<KeyValue>> {
@@ -87,25 +90,52 @@ fn template() -> impl Strategy<Value = Span> {
     })
 }
 
+/// What a span has otherwise than its template: values of attributes, the times of its events, the name of the first one.
+type Differences = (Vec<(usize, Option<AnyValue>)>, u64, Option<&'static str>);
+
+fn differences() -> impl Strategy<Value = Differences> {
+    let event = prop_oneof![4 => Just(None), 1 => Just(Some("exception")), 1 => Just(Some("other"))];
+    (prop::collection::vec((0usize..12, value()), 0..3), 0..3u64, event)
+}
+
+fn differ(span: &mut Span, trace: usize, (values, time, name): Differences) {
+    for (at, value) in values {
+        if let Some(attribute) = span.attributes.get_mut(at) {
+            attribute.value = value;
+        }
+    }
+    span.events.iter_mut().for_each(|event| event.time_unix_nano += time);
+    if let (Some(event), Some(name)) = (span.events.first_mut(), name) {
+        event.name = name.to_owned();
+    }
+    span.links.iter_mut().for_each(|link| link.trace_id = vec![trace as u8; 16]);
+}
+
 /// Traces of spans that are mostly alike.
 fn traces() -> impl Strategy<Value = Vec<Vec<Span>>> {
     let templates = prop::collection::vec(template(), 1..5);
-    let shape = prop::collection::vec(prop::collection::vec((0usize..5, 0u8..4, any::<bool>()), 1..4), 1..30);
+    let one = (0usize..5, 0u8..5, any::<bool>(), differences());
+    let shape = prop::collection::vec(prop::collection::vec(one, 1..4), 1..30);
     (templates, shape).prop_map(|(templates, shape)| {
         let ids = |trace: usize, high: bool| {
-            let high = if high { [9, 8, 7, 6, 5, 4, 3, 2] } else { [0; 8] };
+            let high = if high { [9, 8, 7, 6, 5, 4, 3, trace as u8] } else { [0; 8] };
             [high, (trace as u64 + 1).to_be_bytes()].concat()
         };
-        let trace = |(trace, spans): (usize, Vec<(usize, u8, bool)>)| {
+        let trace = |(trace, spans): (usize, Vec<(usize, u8, bool, Differences)>)| {
             let high = spans[0].2;
-            let spans = spans.into_iter().enumerate().map(|(i, (template, parent, _))| Span {
-                trace_id: ids(trace, high),
-                span_id: vec![i as u8 + 1; 8],
-                parent_span_id: if parent == 0 { vec![] } else { vec![parent; 8] },
-                end_time_unix_nano: 1_700_000_000_000_000_000 + (trace as u64) * 1_000_000_007,
-                ..templates[template % templates.len()].clone()
-            });
-            spans.collect()
+            let span = |(i, (template, parent, _, differences)): (usize, (usize, u8, bool, Differences))| {
+                let mut span = Span {
+                    trace_id: ids(trace, high),
+                    span_id: vec![i as u8 + 1; 8],
+                    // One that is there and zero is none.
+                    parent_span_id: if parent == 0 { vec![] } else { vec![parent - 1; 8] },
+                    end_time_unix_nano: 1_700_000_000_000_000_000 + (trace as u64) * 1_000_000_007,
+                    ..templates[template % templates.len()].clone()
+                };
+                differ(&mut span, trace, differences);
+                span
+            };
+            spans.into_iter().enumerate().map(span).collect()
         };
         shape.into_iter().enumerate().map(trace).collect()
     })

@@ -1,6 +1,7 @@
 //! Spans, their events, links and status.
 
 use super::Repeated;
+use super::alike::SpanHead;
 use super::common::{AnyValue, KeyValue, find};
 use crate::schema::field;
 use crate::wire::{Field, Fields, Value};
@@ -53,6 +54,23 @@ pub struct SpanIds<'a> {
 }
 
 impl<'a> SpanIds<'a> {
+    /// The trace id in the body of a span, which nearly always stands first. If there is another one behind that, the other
+    /// one counts: who relies on this compares it with what is read later.
+    #[inline]
+    pub fn first_trace_id(raw: &'a [u8]) -> &'a [u8] {
+        match Fields::new(raw).next() {
+            Some(f) if f.number == field::span::TRACE_ID => f.value.as_bytes(),
+            _ => SpanIds::read(raw).trace_id,
+        }
+    }
+
+    /// The name in the body of a span, if it stands before the attributes.
+    pub fn early_name(raw: &'a [u8]) -> Option<&'a [u8]> {
+        let mut fields = Fields::new(raw);
+        let found = fields.find(|f| matches!(f.number, field::span::NAME | field::span::ATTRIBUTES))?;
+        (found.number == field::span::NAME).then(|| found.value.as_bytes())
+    }
+
     /// Reads them of the body of a span.
     pub fn read(raw: &'a [u8]) -> Self {
         let mut ids = SpanIds::default();
@@ -182,6 +200,18 @@ impl<'a> Span<'a> {
     /// The body of the message.
     pub fn raw(&self) -> &'a [u8] {
         self.raw
+    }
+
+    /// What no two spans have in common.
+    pub fn head(&self) -> SpanHead<'a> {
+        let id = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_be_bytes);
+        SpanHead {
+            trace_id: self.trace_id,
+            span_id: id(self.span_id),
+            parent_span_id: id(self.parent_span_id),
+            start: self.start,
+            end: self.end,
+        }
     }
 
     /// Its attributes.

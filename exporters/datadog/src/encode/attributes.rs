@@ -9,6 +9,8 @@ use muxbridge_exporter_statsd::encode::value::as_text;
 use muxbridge_pdata::view::{AnyValue, KeyValue};
 use std::borrow::Cow;
 
+/// How long a number is in msgpack.
+const NUMBER: usize = 9;
 /// Whole numbers up to this are exact in a double.
 const EXACT: u64 = 1 << 53;
 
@@ -19,6 +21,29 @@ pub(super) struct Attribute<'a> {
     number: u16,
     /// Where in it the value stands; 0 if that is not known.
     value: u8,
+}
+
+/// Which map a value goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goes {
+    /// `meta`, as text.
+    Meta,
+    /// `metrics`.
+    Metrics,
+    /// Both: a whole number that is not exact as a double.
+    Both,
+}
+
+impl Goes {
+    #[inline]
+    pub(super) fn of(value: &AnyValue<'_>) -> Goes {
+        match value {
+            AnyValue::Int(i) if i.unsigned_abs() > EXACT => Goes::Both,
+            AnyValue::Int(_) => Goes::Metrics,
+            AnyValue::Double(d) if d.is_finite() => Goes::Metrics,
+            _ => Goes::Meta,
+        }
+    }
 }
 
 /// The number of a stranger: no key of a dictionary has it.
@@ -71,6 +96,20 @@ impl<'a> Attribute<'a> {
     #[inline]
     pub(super) fn is_looked_up(&self) -> bool {
         usize::from(self.number) < READ
+    }
+
+    /// Which map its value goes to.
+    pub(super) fn goes(&self) -> Goes {
+        Goes::of(&self.value())
+    }
+
+    /// How long its value is as [`write_value`] writes it.
+    pub(super) fn written(&self) -> usize {
+        match self.value() {
+            AnyValue::Int(_) => NUMBER,
+            AnyValue::Double(d) if d.is_finite() => NUMBER,
+            other => msgpack::text_length(&bytes(&other)),
+        }
     }
 
     /// Numbers go to `metrics`, everything else to `meta` as text. Whether it was left out because it is content.
@@ -138,6 +177,15 @@ fn number(maps: &mut Maps, name: &Name<'_>, value: f64) {
     }
 }
 
+/// A value as it stands in the map that it goes to, if that is one.
+pub(super) fn write_value(out: &mut Vec<u8>, value: &AnyValue<'_>) {
+    match *value {
+        AnyValue::Int(i) => msgpack::double(out, i as f64),
+        AnyValue::Double(d) if d.is_finite() => msgpack::double(out, d),
+        _ => msgpack::text(out, &bytes(value)),
+    }
+}
+
 /// The attributes that are read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Values<'a> {
@@ -183,12 +231,6 @@ impl<'a> Values<'a> {
         let wanted = keys.iter().fold(0u64, |set, key| set | 1 << *key as u8);
         self.present & wanted != 0
     }
-}
-
-/// Whether these are the same attributes in the same order.
-#[inline]
-pub(super) fn are_same(some: &[Attribute<'_>], others: &[Attribute<'_>]) -> bool {
-    some.len() == others.len() && some.iter().zip(others).all(|(a, b)| a.raw == b.raw)
 }
 
 /// What a span can say of itself: an attribute of the span wins over one of its resource.

@@ -2,7 +2,7 @@
 
 use super::around::{ResourceEntry, ScopeEntry};
 use super::parts::Parts;
-use super::reader::{Around, Reader};
+use super::reader::{Around, Read, Reader};
 use super::span::{Place, SpanEncoder};
 use super::{Counts, Options, hex_digits, id, msgpack, sampling};
 use foldhash::fast::RandomState;
@@ -47,7 +47,8 @@ impl<'a, 'o> Chunks<'a, 'o> {
             batch: (batch.otlp().len(), batch.items()),
             resources: Vec::new(),
             scopes: Vec::new(),
-            reader: Reader::new(options.content),
+            // What the Agent's rates say is different for each trace.
+            reader: Reader::new(options.content, options.rates.is_empty()),
             encoder: SpanEncoder::new(options, counts),
             ids: Vec::new(),
             parts: Parts::default(),
@@ -64,22 +65,26 @@ impl<'a, 'o> Chunks<'a, 'o> {
             for scope in items.scopes() {
                 let around = Around { resource, scope: self.scope(&scope.scope) };
                 for raw in scope.items() {
-                    let span = self.reader.read(raw, around);
-                    let (trace, span) = (span.trace_id, span.span_id);
-                    if is_without_id(trace, span) {
-                        self.reader.forget_last();
-                        self.encoder.counts.no_id += 1;
-                    } else if trace != last {
+                    let trace = SpanIds::first_trace_id(raw);
+                    if trace != last {
                         if !seen.insert(trace) {
                             return None;
                         }
+                        self.write();
                         last = trace;
-                        self.write(self.reader.len() - 1);
+                    }
+                    let head = self.reader.read(raw, around);
+                    if head.trace_id != trace {
+                        return None;
+                    }
+                    if is_without_id(trace, head.span_id) {
+                        self.reader.forget_last();
+                        self.encoder.counts.no_id += 1;
                     }
                 }
             }
         }
-        self.write(self.reader.len());
+        self.write();
         Some(self.parts)
     }
 
@@ -93,7 +98,7 @@ impl<'a, 'o> Chunks<'a, 'o> {
                 let around = Around { resource, scope: self.scope(&scope.scope) };
                 for raw in scope.items() {
                     let ids = SpanIds::read(raw);
-                    if is_without_id(ids.trace_id, ids.span_id) {
+                    if is_without_id(ids.trace_id, id(ids.span_id)) {
                         self.encoder.counts.no_id += 1;
                         continue;
                     }
@@ -109,67 +114,84 @@ impl<'a, 'o> Chunks<'a, 'o> {
             for entry in chunk {
                 self.reader.read(entry.raw, entry.around);
             }
-            self.write(chunk.len());
+            self.write();
         }
         self.parts
     }
 
-    /// Writes the first spans that were read as a chunk, and forgets them.
-    fn write(&mut self, count: usize) {
-        if count == 0 {
-            return;
-        }
+    /// Writes the spans that were read as a chunk, and forgets them.
+    fn write(&mut self) {
         let Chunks { options, resources, scopes, reader, encoder, ids, parts, .. } = self;
+        let count = reader.spans().len();
+        let Some(first) = reader.spans().first() else { return };
+        let trace = hex_digits(first.head.trace_id);
         ids.clear();
-        ids.extend(reader.spans().take(count).map(|span| id(span.span_id)));
+        ids.extend(reader.spans().iter().map(|span| span.head.span_id));
         ids.sort_unstable();
-        let is_root = |parent: &[u8]| ids.binary_search(&id(parent)).is_err();
-        let root = reader.spans().take(count).position(|span| is_root(span.parent_span_id)).unwrap_or(0);
-        let decision = if options.rates.is_empty() {
-            None
-        } else {
-            let own = reader.own(root);
-            let (service, env) = encoder.service_and_env(&own, &resources[own.around.resource as usize]);
-            let trace = id(own.span.trace_id.get(8..).unwrap_or_default());
-            sampling::decide(&options.rates, &service, &env, trace)
-        };
-        let trace = reader.spans().next().map_or([b'0'; 32], |first| hex_digits(first.trace_id));
+        let is_root = |parent: u64| ids.binary_search(&parent).is_err();
+        let mut decision = None;
+        if !options.rates.is_empty() {
+            let root = reader.spans().iter().position(|span| is_root(span.head.parent_span_id)).unwrap_or(0);
+            let (around, trace) = (reader.spans()[root].around, low(reader.spans()[root].head.trace_id));
+            decision = reader.own(root).and_then(|own| {
+                let resource = &resources[around.resource as usize];
+                let (service, env) = encoder.service_and_env(&own, resource);
+                sampling::decide(&options.rates, &service, &env, trace)
+            });
+        }
         parts.build(count as u32, |out| {
             msgpack::array(out, count);
             for i in 0..count {
-                let own = reader.own(i);
-                let chunk_root = is_root(own.span.parent_span_id);
-                let place = Place { first: i == 0, chunk_root, decision, trace };
-                let around = (&scopes[own.around.scope as usize], &resources[own.around.resource as usize]);
-                encoder.span(out, &own, &reader.keys, around, &place);
+                let Read { head, around, .. } = &reader.spans()[i];
+                let parent = head.parent_span_id;
+                let (chunk_root, root) = (is_root(parent), parent == 0);
+                let place = Place { first: i == 0, chunk_root, root, decision, trace };
+                let around = (&scopes[around.scope as usize], &resources[around.resource as usize]);
+                encoder.span(out, reader, i, around, &place);
             }
         });
-        reader.forget(count);
+        reader.forget();
     }
 
-    /// The place of a resource. What assembles traces repeats it for each of them: it is read only once in a row.
+    /// The place of a resource. What assembles traces repeats it for each of them, and what joins batches those of several
+    /// senders: it is read only once.
     fn resource(&mut self, resource: &Resource<'a>) -> u32 {
-        if self.resources.last().is_none_or(|last| last.raw != resource.raw()) {
-            if self.resources.is_empty() {
-                // Each span has its resource with it, and more text than before. What is too much costs nothing, but to
-                // move what is written because there is too little costs a tenth.
-                let (bytes, spans) = self.batch;
-                self.parts.reserve(bytes + spans * (resource.raw().len() + 384));
-            }
-            self.resources.push(ResourceEntry::read(resource, self.options, &mut self.reader.keys));
+        let raw = resource.raw();
+        if let Some(at) = lately(&self.resources, |entry| entry.raw == raw) {
+            return at;
         }
+        if self.resources.is_empty() {
+            // Each span has its resource with it, and more text than before. What is too much costs nothing, but to
+            // move what is written because there is too little costs a tenth.
+            let (bytes, spans) = self.batch;
+            self.parts.reserve(bytes + spans * (raw.len() + 384));
+        }
+        self.resources.push(ResourceEntry::read(resource, self.options, &mut self.reader.keys));
         self.resources.len() as u32 - 1
     }
 
     fn scope(&mut self, scope: &Scope<'a>) -> u32 {
-        if self.scopes.last().is_none_or(|last| last.raw != scope.raw()) {
-            self.scopes.push(ScopeEntry::read(scope, &mut self.reader.keys));
+        if let Some(at) = lately(&self.scopes, |entry| entry.raw == scope.raw()) {
+            return at;
         }
+        self.scopes.push(ScopeEntry::read(scope, &mut self.reader.keys));
         self.scopes.len() as u32 - 1
     }
 }
 
+/// The place of an entry that is what is looked for, if it is one of the last few.
+fn lately<T>(entries: &[T], is_it: impl Fn(&T) -> bool) -> Option<u32> {
+    const FEW: usize = 8;
+    let first = entries.len().saturating_sub(FEW);
+    entries[first..].iter().rposition(is_it).map(|at| (first + at) as u32)
+}
+
 /// Whether an Agent would reject the span: it sees the low half of a trace id.
-fn is_without_id(trace: &[u8], span: &[u8]) -> bool {
-    id(trace.get(8..).unwrap_or_default()) == 0 || id(span) == 0
+fn is_without_id(trace: &[u8], span: u64) -> bool {
+    low(trace) == 0 || span == 0
+}
+
+/// The low half of a trace id.
+fn low(trace: &[u8]) -> u64 {
+    id(trace.get(8..).unwrap_or_default())
 }

@@ -185,6 +185,11 @@ impl Place {
         Place { name, at: (name as usize % PLACES) as u16 }
     }
 
+    /// A number of the name.
+    pub(super) fn name(self) -> usize {
+        self.name as usize
+    }
+
     /// Behind the key of this number.
     #[inline]
     pub(super) fn behind(self, number: u16) -> Self {

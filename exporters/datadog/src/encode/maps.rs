@@ -4,6 +4,7 @@ use super::dictionary::{Entry, MOST};
 use super::keys::{ALL, Key, hash};
 use super::msgpack;
 use std::collections::HashSet;
+use std::ops::Range;
 
 /// With more strangers than this, they are looked up in a set.
 const MANY: usize = 256;
@@ -190,17 +191,9 @@ impl Map {
         new
     }
 
-    /// What it holds; `None` if there are strangers.
-    pub(super) fn held(&self) -> Option<Held> {
-        let held = Held { count: self.count, numbers: self.numbers };
-        self.strangers.places.is_empty().then_some(held)
-    }
-
-    /// Appends bytes, with which it holds this and nothing else.
-    #[inline]
-    pub(super) fn hold(&mut self, held: &Held, bytes: &[u8]) {
-        (self.count, self.numbers) = (held.count, held.numbers);
-        self.bytes.extend_from_slice(bytes);
+    /// Where the last bytes stand that were written.
+    pub(super) fn last(&self, length: usize) -> Range<usize> {
+        self.bytes.len() - length..self.bytes.len()
     }
 
     /// Whether it and the whole of `other` may have a key in common.
@@ -236,13 +229,6 @@ impl Map {
     }
 }
 
-/// What a map without strangers holds, but for its bytes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
-    count: usize,
-    numbers: Numbers,
-}
-
 /// A key to write.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Name<'k> {
@@ -276,13 +262,17 @@ impl Maps {
         self.meta.bytes.extend_from_slice(&[0; BEGINNING]);
     }
 
-    /// Ends the maps.
-    pub(super) fn end(&mut self, out: &mut Vec<u8>) {
+    /// Ends the maps. By how many bytes the text has moved, and where the numbers begin.
+    pub(super) fn end(&mut self, out: &mut Vec<u8>) -> (isize, usize) {
+        let length = self.meta.bytes.len();
         self.meta.close(self.at);
         *out = std::mem::take(&mut self.meta.bytes);
+        let moved = out.len() as isize - length as isize;
         out.extend_from_slice(b"\xa7metrics");
         msgpack::map(out, self.metrics.count);
+        let metrics = out.len();
         out.extend_from_slice(&self.metrics.bytes);
+        (moved, metrics)
     }
 
     /// Adds all of `other` as it is, unless there may be a key in common.

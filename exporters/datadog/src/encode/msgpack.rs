@@ -35,6 +35,17 @@ pub(super) fn text(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
+/// How many bytes [`text`] appends.
+pub(super) fn text_length(text: &[u8]) -> usize {
+    text.len()
+        + match text.len() {
+            0..32 => 1,
+            32..0x100 => 2,
+            0x100..0x1_0000 => 3,
+            _ => 5,
+        }
+}
+
 #[cold]
 fn long_text(out: &mut Vec<u8>, length: usize) {
     if let Ok(short) = u16::try_from(length) {
@@ -54,33 +65,6 @@ pub(super) fn double(out: &mut Vec<u8>, value: f64) {
     out.extend_from_slice(&bytes);
 }
 
-/// A number that is not negative.
-#[inline]
-pub(super) fn uint(out: &mut Vec<u8>, value: u64) {
-    // Ids and times are.
-    if value > u64::from(u32::MAX) {
-        let mut bytes = [0xcf; 9];
-        bytes[1..].copy_from_slice(&value.to_be_bytes());
-        out.extend_from_slice(&bytes);
-    } else {
-        small_uint(out, value as u32);
-    }
-}
-
-fn small_uint(out: &mut Vec<u8>, value: u32) {
-    match value {
-        0..0x80 => out.push(value as u8),
-        0x80..0x100 => out.extend_from_slice(&[0xcc, value as u8]),
-        0x100..0x1_0000 => prefixed(out, 0xcd, (value as u16).to_be_bytes()),
-        0x1_0000.. => prefixed(out, 0xce, value.to_be_bytes()),
-    }
-}
-
-fn prefixed<const N: usize>(out: &mut Vec<u8>, marker: u8, bytes: [u8; N]) {
-    out.push(marker);
-    out.extend_from_slice(&bytes);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,8 +73,6 @@ mod tests {
     fn every_form_is_that_of_the_library() {
         for n in [0u64, 1, 15, 16, 31, 32, 127, 128, 255, 256, 65_535, 65_536, 70_000, 1 << 32, u64::MAX] {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-            uint(&mut ours, n);
-            let _ = rmp::encode::write_uint(&mut theirs, n);
             double(&mut ours, n as f64);
             let _ = rmp::encode::write_f64(&mut theirs, n as f64);
             if n <= 70_000 {
@@ -99,7 +81,9 @@ mod tests {
                 array(&mut ours, n as usize);
                 let _ = rmp::encode::write_array_len(&mut theirs, n as u32);
                 let long = "x".repeat(n as usize);
+                let before = ours.len();
                 text(&mut ours, long.as_bytes());
+                assert_eq!(ours.len() - before, text_length(long.as_bytes()));
                 let _ = rmp::encode::write_str(&mut theirs, &long);
             }
             assert!(ours == theirs, "{n}");

@@ -6,16 +6,16 @@ use super::dictionary::Dictionary;
 use super::events::{self, last_exception};
 use super::fields;
 use super::keys::Key;
-use super::maps::{Map, Maps};
-use super::memo::{Kind, Memo, Memos, Pieces};
+use super::maps::Maps;
+use super::memo::{Kind, Marks, Memo, Memos};
+use super::msgpack;
 use super::normalize::{normalize_name, truncate_bytes};
-use super::reader::Own;
+use super::reader::{Own, Reader};
 use super::sampling::{Decision, probability};
 use super::semantics;
-use super::{Counts, OperationName, Options, id};
+use super::{Counts, OperationName, Options};
 use muxbridge_pdata::view::{AnyValue, Span, SpanKind, StatusCode, text};
 use std::borrow::Cow;
-use std::ops::Range;
 
 /// The longest type, in bytes.
 const MAX_TYPE: usize = 100;
@@ -27,6 +27,8 @@ pub(super) struct Place {
     pub(super) first: bool,
     /// Its parent is not in the chunk.
     pub(super) chunk_root: bool,
+    /// It has no parent.
+    pub(super) root: bool,
     /// What the Agent's rates say about the trace.
     pub(super) decision: Option<Decision>,
     /// The trace id in hexadecimal.
@@ -50,7 +52,8 @@ pub(super) struct SpanEncoder<'o, 'a> {
     json: String,
     events: Vec<u8>,
     values: Values<'a>,
-    memos: Memos<'a>,
+    marks: Marks,
+    memos: Memos,
 }
 
 impl<'o, 'a> SpanEncoder<'o, 'a> {
@@ -62,12 +65,74 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
             json: String::new(),
             events: Vec::new(),
             values: Values::default(),
+            marks: Marks::default(),
             memos: Memos::default(),
         }
     }
 
-    /// Appends the span to its chunk.
+    /// Appends a span that was read to its chunk.
     pub(super) fn span(
+        &mut self,
+        out: &mut Vec<u8>,
+        reader: &mut Reader<'a>,
+        at: usize,
+        around: (&ScopeEntry<'a>, &ResourceEntry<'a>),
+        place: &Place,
+    ) {
+        self.counts.encoded += 1;
+        if let Some(own) = reader.own(at) {
+            return self.whole(out, &own, &reader.keys, around, place);
+        }
+        let Some((shape, span_around)) = reader.alike(at).map(|(read, alike)| (alike.shape, read.around))
+        else {
+            return;
+        };
+        let kind = Kind::of(shape, span_around, place);
+        if self.memos.knows(&kind) {
+            reader.shapes.found();
+        } else {
+            reader.shapes.missed();
+            let example = reader.read_whole(reader.shapes.raw(shape));
+            let memo = self.learn(kind, &reader.whole(example), &reader.keys, around, place);
+            self.memos.keep(memo);
+        }
+        let (Some((read, alike)), Some(memo)) = (reader.alike(at), self.memos.last(shape)) else { return };
+        let events: &[u8] = if alike.events.is_empty() {
+            &[]
+        } else if self.options.native_events {
+            self.events.clear();
+            events::native(&mut self.events, alike.events, self.options.content);
+            &self.events
+        } else {
+            events::events(&mut self.json, alike.events, self.options.content);
+            self.json.as_bytes()
+        };
+        memo.write(out, &read.head, place, alike.changed, events);
+        self.counts.adjusted += memo.adjusted;
+        self.counts.content += memo.content;
+    }
+
+    /// Writes a span of this kind for what others have in common with it.
+    #[cold]
+    fn learn(
+        &mut self,
+        kind: Kind,
+        own: &Own<'_, 'a>,
+        keys: &Dictionary<'a>,
+        around: (&ScopeEntry<'a>, &ResourceEntry<'a>),
+        place: &Place,
+    ) -> Memo {
+        let before = (self.counts.adjusted, self.counts.content);
+        let mut bytes = Vec::new();
+        self.whole(&mut bytes, own, keys, around, place);
+        let learned = (self.counts.adjusted - before.0, self.counts.content - before.1);
+        // It was written for others, and is counted where they are.
+        (self.counts.adjusted, self.counts.content) = before;
+        Memo::new(kind, bytes, self.marks.settled(own.attributes), learned)
+    }
+
+    /// Writes a span that was read as a whole, and marks where others would be written otherwise.
+    fn whole(
         &mut self,
         out: &mut Vec<u8>,
         own: &Own<'_, 'a>,
@@ -76,20 +141,16 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
         place: &Place,
     ) {
         let (scope, resource) = around;
+        self.marks.clear();
         // The first value of a key stays: what is computed, then the span, its scope, its resource.
-        let kind = Kind::of(own, place, self.options.native_events);
-        let known = kind.and_then(|kind| self.memos.find(&kind, own));
-        let computed;
-        let type_name = if let Some(memo) = known {
-            memo.write(out, &mut self.maps, own, place);
-            self.counts.adjusted += memo.adjusted;
-            &memo.type_name[..]
-        } else {
-            computed = self.compute(out, own, around, place, kind);
-            truncate_bytes(&computed, MAX_TYPE)
-        };
-        write_events(own, self.options, &mut self.json, &mut self.events, &mut self.maps.meta);
-        for attribute in own.attributes.iter().chain(&scope.attributes) {
+        let type_name = self.compute(out, own, around, place);
+        self.write_events(own);
+        for attribute in own.attributes {
+            self.marks.before_attribute(&self.maps);
+            self.counts.content += u64::from(attribute.write(&mut self.maps, keys));
+        }
+        self.marks.before_attribute(&self.maps);
+        for attribute in &scope.attributes {
             self.counts.content += u64::from(attribute.write(&mut self.maps, keys));
         }
         if !self.maps.block(&resource.maps) {
@@ -98,66 +159,67 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
             });
         }
         self.counts.content += resource.content;
-        self.maps.end(out);
-        fields::end(out, type_name, &self.events);
-        self.counts.encoded += 1;
+        (self.marks.moved, self.marks.metrics) = self.maps.end(out);
+        fields::end(out, truncate_bytes(&type_name, MAX_TYPE), &self.events);
+        self.marks.native = out.len() - self.events.len()..out.len();
     }
 
-    /// Writes what follows from the attributes that are read, and says of which type the span is.
+    /// Writes what follows from the attributes that are looked up, and says of which type the span is.
     fn compute(
         &mut self,
         out: &mut Vec<u8>,
         own: &Own<'_, 'a>,
         (scope, resource): (&ScopeEntry<'a>, &ResourceEntry<'a>),
         place: &Place,
-        kind: Option<Kind>,
     ) -> Cow<'a, [u8]> {
         let span = own.span;
         let mut values = std::mem::take(&mut self.values);
         values.read(own.looked_up);
         let attributes = &Attributes { span: &values, resource: &resource.values };
-        let began = out.len();
-        let adjusted = self.head(out, own, attributes, resource);
-        self.counts.adjusted += adjusted;
-        let head = began..out.len();
-        fields::numbers(out, span);
+        self.counts.adjusted += self.head(out, own, attributes, resource);
+        let before = out.len();
+        fields::numbers(out, &span.head());
+        self.marks.numbers = before..out.len();
+        fields::error(out, span.status.code == StatusCode::Error);
         self.maps.start(out);
         if let Some(high) = place.high().filter(|_| place.first) {
             self.maps.meta.text(Key::DdTid, high);
+            self.marks.high = self.maps.meta.last(high.len());
         }
-        let before = self.maps.meta.bytes.len();
         self.trace(own, attributes, resource, place);
         self.identity(own, attributes, resource);
         self.maps.meta.text(Key::OtelTraceId, &place.trace);
-        let after = self.maps.meta.bytes.len();
+        self.marks.trace = self.maps.meta.last(place.trace.len());
         self.outcome(span, attributes, scope);
         if span.status.code == StatusCode::Error {
             self.error(own, attributes);
         }
         let type_name = semantics::span_type(attributes, span.kind);
         self.values = values;
-        if let Some(kind) = kind.filter(|_| self.memos.wants_more())
-            && let (Some(meta), Some(metrics)) = (self.maps.meta.held(), self.maps.metrics.held())
-        {
-            let bytes = |range: Range<usize>| self.maps.meta.bytes.get(range).unwrap_or_default().to_vec();
-            let pieces = Pieces {
-                head: bytes(head),
-                before_trace: bytes(before..after - place.trace.len()),
-                after_trace: bytes(after..self.maps.meta.bytes.len()),
-            };
-            self.memos.keep(Memo {
-                kind,
-                name: span.name,
-                looked_up: own.looked_up.to_vec(),
-                pieces,
-                meta,
-                metrics,
-                numbers: self.maps.metrics.bytes.clone(),
-                type_name: truncate_bytes(&type_name, MAX_TYPE).to_vec(),
-                adjusted,
-            });
-        }
         type_name
+    }
+
+    /// Writes events and links.
+    fn write_events(&mut self, own: &Own<'_, 'a>) {
+        let meta = &mut self.maps.meta;
+        self.events.clear();
+        if !own.events.is_empty() {
+            if self.options.native_events {
+                events::native(&mut self.events, own.events, self.options.content);
+            } else {
+                events::events(&mut self.json, own.events, self.options.content);
+                let text = self.json.as_bytes();
+                meta.text(Key::Events, text);
+                self.marks.events = meta.last(msgpack::text_length(text));
+            }
+            if last_exception(own.events).is_some() {
+                meta.text(Key::DdHasException, b"true");
+            }
+        }
+        if own.links {
+            events::links(&mut self.json, own.span);
+            meta.text(Key::DdSpanLinks, self.json.as_bytes());
+        }
     }
 
     /// The service and the environment of a span, for the Agent's rates.
@@ -247,7 +309,7 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
             metrics.number(Key::SampleRate, rate);
         }
         match span.kind {
-            _ if id(span.parent_span_id) == 0 => metrics.number(Key::TopLevel, 1.0),
+            _ if place.root => metrics.number(Key::TopLevel, 1.0),
             SpanKind::Server | SpanKind::Consumer => metrics.number(Key::TopLevel, 1.0),
             SpanKind::Client | SpanKind::Producer => metrics.number(Key::DdMeasured, 1.0),
             SpanKind::Internal | SpanKind::Unspecified => {}
@@ -335,32 +397,6 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
         if let Some(stack) = attributes.text(&[Key::ErrorStack]).or_else(|| thrown(b"exception.stacktrace")) {
             meta.text(Key::ErrorStack, &stack);
         }
-    }
-}
-
-/// Writes events and links.
-fn write_events(
-    own: &Own<'_, '_>,
-    options: &Options,
-    json: &mut String,
-    native: &mut Vec<u8>,
-    meta: &mut Map,
-) {
-    native.clear();
-    if !own.events.is_empty() {
-        if options.native_events {
-            events::native(native, own.events, options.content);
-        } else {
-            events::events(json, own.events, options.content);
-            meta.text(Key::Events, json.as_bytes());
-        }
-        if last_exception(own.events).is_some() {
-            meta.text(Key::DdHasException, b"true");
-        }
-    }
-    if own.links {
-        events::links(json, own.span);
-        meta.text(Key::DdSpanLinks, json.as_bytes());
     }
 }
 
