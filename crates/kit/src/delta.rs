@@ -5,6 +5,7 @@
 //! and points out of order are those of Datadog's translator, applied to histograms too; `delta/tests.rs` pins them.
 
 mod known;
+mod plain;
 mod rewrite;
 mod scan;
 mod snapshot;

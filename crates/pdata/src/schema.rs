@@ -78,17 +78,30 @@ pub struct Message {
     pub(crate) point: Option<PointFields>,
 }
 
-/// The fields of a data point, but for messages other than attributes: bits by field number.
+/// What stands behind each tag of one byte in a data point.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PointFields {
-    /// Its attributes.
-    pub(crate) attributes: u32,
-    /// Singular fields of eight bytes.
-    pub(crate) fixed64: u32,
-    /// Lists of eight bytes each.
-    pub(crate) packed64: u32,
-    /// Singular varints.
-    pub(crate) varints: u32,
+pub(crate) struct PointFields([PointField; 128]);
+
+/// What a field of a data point holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PointField {
+    /// Something else, or not as it should be.
+    Other,
+    /// Eight bytes.
+    Fixed64,
+    /// Numbers of eight bytes each.
+    Packed64,
+    /// A varint.
+    Varint,
+    /// An attribute.
+    Attribute,
+}
+
+impl PointFields {
+    #[inline(always)]
+    pub(crate) fn behind(&self, tag: u8) -> PointField {
+        self.0.get(usize::from(tag)).copied().unwrap_or(PointField::Other)
+    }
 }
 
 impl Message {
@@ -104,18 +117,20 @@ impl Message {
 
     /// A data point with its attributes in this field.
     const fn point(name: &'static str, attributes: u32, fields: &'static [Field]) -> Message {
-        let mut point = PointFields { attributes, fixed64: 0, packed64: 0, varints: 0 };
+        let mut tags = [PointField::Other; 128];
+        tags[(attributes << 3 | 2) as usize] = PointField::Attribute;
         let mut i = 0;
         while i < fields.len() {
-            let bit = 1 << fields[i].number;
+            let tag = (fields[i].number << 3) as usize;
             match (fields[i].kind, fields[i].repeated) {
-                (Fixed64 | Sfixed64 | Double, false) => point.fixed64 |= bit,
-                (Fixed64 | Double, true) => point.packed64 |= bit,
-                (Uint32 | Sint32, false) => point.varints |= bit,
+                (Fixed64 | Sfixed64 | Double, false) => tags[tag | 1] = PointField::Fixed64,
+                (Fixed64 | Double, true) => tags[tag | 2] = PointField::Packed64,
+                (Uint32 | Sint32, false) => tags[tag] = PointField::Varint,
                 _ => {}
             }
             i += 1;
         }
+        let point = PointFields(tags);
         Message { point: Some(point), ..Message::new(name, fields) }
     }
 

@@ -60,8 +60,10 @@ impl<'a, T> Iterator for Repeated<'a, T> {
     fn next(&mut self) -> Option<T> {
         let number = self.number;
         // No message has one of its repeated fields above 15.
-        let next = self.fields.next_body(number);
-        let body = next.or_else(|| Some(self.fields.find(|f| f.number == number)?.value.as_bytes()))?;
+        let body = match self.fields.next_body(number) {
+            Some(body) => body,
+            None => after_others(&mut self.fields, number)?,
+        };
         Some((self.read)(body))
     }
 
@@ -69,6 +71,12 @@ impl<'a, T> Iterator for Repeated<'a, T> {
     fn count(self) -> usize {
         self.raw().fold(0, |n, _| n + 1)
     }
+}
+
+/// The body of the next message with this number, wherever it stands. On its own, as it is seldom needed.
+#[inline(never)]
+fn after_others<'a>(fields: &mut Fields<'a>, number: u32) -> Option<&'a [u8]> {
+    fields.find(|f| f.number == number).map(|f| f.value.as_bytes())
 }
 
 /// The numbers of one repeated field, packed or not.

@@ -121,7 +121,8 @@ impl<'a> Fields<'a> {
     }
 
     /// What has not been read yet.
-    pub(crate) fn rest(&self) -> &'a [u8] {
+    #[inline(always)]
+    pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
@@ -233,6 +234,18 @@ impl<'a> Fields<'a> {
         }
         self.rest = rest;
         Some([u64::from_le_bytes(*a), u64::from_le_bytes(*b)])
+    }
+
+    /// The next field if it is this `fixed64`, below 16.
+    #[inline(always)]
+    pub fn next_fixed64(&mut self, number: u32) -> Option<u64> {
+        let (head, rest) = self.rest.split_first_chunk::<9>()?;
+        let [tag, value @ ..] = head;
+        if *tag != (number << 3 | 1) as u8 {
+            return None;
+        }
+        self.rest = rest;
+        Some(u64::from_le_bytes(*value))
     }
 
     #[cold]

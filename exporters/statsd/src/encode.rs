@@ -4,6 +4,7 @@
 //! understand a part of it; [`Dialect`] holds the differences.
 
 pub mod events;
+mod held;
 mod histogram;
 pub mod host;
 mod labels;
@@ -17,6 +18,7 @@ mod samples;
 mod tags;
 pub mod value;
 
+use held::Places;
 pub use labels::Labels;
 use lines::Lines;
 pub use number::rate;
@@ -146,7 +148,9 @@ impl Counts {
 /// Messages one after another. A message is one line, or lines that must stay in one packet.
 #[derive(Clone, Debug, Default)]
 pub struct Messages {
+    /// Each with a line feed behind it, so that those of one packet are copied at once.
     text: String,
+    /// Where each ends, behind its line feed.
     ends: Vec<usize>,
 }
 
@@ -162,6 +166,7 @@ impl Messages {
     }
 
     fn end(&mut self) {
+        self.text.push('\n');
         self.ends.push(self.text.len());
     }
 
@@ -172,7 +177,7 @@ impl Messages {
     /// The messages in order, without a line feed at their end.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.text[start..*end])
+        starts.zip(&self.ends).map(|(start, end)| &self.text[start..*end - 1])
     }
 
     /// How many there are.
@@ -191,6 +196,9 @@ impl Messages {
 pub struct Written {
     labels: Labels,
     samples: Samples,
+    places: Places,
+    /// How many bytes the lines of the last batch took.
+    length: usize,
 }
 
 /// The lines of a batch of metrics; nothing for another signal. What is left out is added to `counts`.
@@ -205,9 +213,11 @@ pub fn encode_again(
     options: &Options,
     counts: &mut Counts,
 ) -> Messages {
-    let Written { labels, samples } = written;
-    let lines = Lines::new(options, samples, batch.items());
-    walk(labels, batch, options, counts, lines).finish(labels)
+    let Written { labels, samples, places, length } = written;
+    let lines = Lines::new(options, samples, places, batch.items(), *length);
+    let messages = walk(labels, batch, options, counts, lines).finish(labels);
+    *length = messages.text.len();
+    messages
 }
 
 /// Hands every number and distribution of a batch of metrics to `output`, and nothing of another signal. What is left
@@ -236,16 +246,17 @@ pub fn walk<O: Output>(
 /// which [`encode`] with the same limit does not make, gets a packet of its own.
 pub fn pack(messages: &Messages, max: usize) -> Vec<String> {
     let mut packets = Vec::new();
-    let mut packet = String::with_capacity(max.min(messages.text.len() + messages.ends.len()));
-    for message in messages.iter() {
-        if !packet.is_empty() && packet.len() + message.len() + 1 > max {
-            packets.push(std::mem::replace(&mut packet, String::with_capacity(max)));
+    // Where the packet begins, and where the message before ends.
+    let (mut start, mut last) = (0, 0);
+    for end in &messages.ends {
+        if last > start && end - start > max {
+            packets.push(messages.text[start..last].to_owned());
+            start = last;
         }
-        packet.push_str(message);
-        packet.push('\n');
+        last = *end;
     }
-    if !packet.is_empty() {
-        packets.push(packet);
+    if last > start {
+        packets.push(messages.text[start..last].to_owned());
     }
     packets
 }

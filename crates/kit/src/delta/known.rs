@@ -120,9 +120,10 @@ impl Known {
         self.texts.0.get(bytes).map_or_else(|| Arc::from(bytes), Arc::clone)
     }
 
-    /// The attributes that are expected next; nothing if that would be another metric.
-    pub(super) fn expected_attributes(&self, prefix: &Arc<[u8]>) -> &[u8] {
-        self.expected_of(prefix).map_or(&[], |(_, series)| &series.attributes)
+    /// The attributes that are expected next; `None` if that would be another metric.
+    #[inline]
+    pub(super) fn expected_attributes(&self, prefix: &Arc<[u8]>) -> Option<&[u8]> {
+        self.expected_of(prefix).map(|(_, series)| &*series.attributes)
     }
 
     fn expected_of(&self, prefix: &Arc<[u8]>) -> Option<(u32, &Series)> {

@@ -1,5 +1,6 @@
 //! Writes a request with deltas in place of cumulative points; everything else is copied through.
 
+use super::plain::Plain;
 use super::scan::{Fixed, Scan};
 use super::value::{Exponential, Histogram, Side, Value};
 use super::{DeltaState, DeltaStats, Place, is_cumulative};
@@ -125,50 +126,93 @@ impl Rewrite<'_> {
     }
 
     /// As [`DeltaState::step`], for the point that was just scanned.
-    fn step(&mut self, prefix: &Arc<[u8]>, raw: &[u8], value: Option<&mut Value>) -> Option<u64> {
-        let Some(value) = value.filter(|_| !self.scan.no_recorded_value) else {
-            self.stats.not_a_number += 1;
-            return None;
-        };
+    fn scanned(&mut self, prefix: &Arc<[u8]>, raw: &[u8], value: Option<&mut Value>) -> Option<u64> {
+        let value = value.filter(|_| !self.scan.no_recorded_value);
         let attributes = self.scan.attributes(raw);
         let Scan { start, time, as_expected, .. } = self.scan;
         let place = Place { prefix, attributes, as_expected, start, time, accepted: self.accepted };
-        let since = self.state.step(&place, value, self.stats)?;
-        self.items += 1;
-        Some(since)
+        step(self.state, self.stats, &mut self.items, &place, value)
+    }
+
+    /// The same for one that looks as nearly all do, with the attributes that are expected.
+    #[inline]
+    fn plain(&mut self, prefix: &Arc<[u8]>, plain: Plain<'_>, value: Option<&mut Value>) -> Option<u64> {
+        let Plain { start, time, .. } = plain;
+        let (as_expected, accepted) = (true, self.accepted);
+        let place = Place { prefix, attributes: &[], as_expected, start, time, accepted };
+        step(self.state, self.stats, &mut self.items, &place, value)
     }
 
     fn number(&mut self, w: &mut Writer, prefix: &Arc<[u8]>, raw: &[u8]) {
+        let plain = self.state.series.expected_attributes(prefix);
+        match plain.and_then(|attributes| Plain::number(raw, attributes)) {
+            Some((plain, number)) => {
+                let mut value = Value::number(number);
+                let Some(since) = self.plain(prefix, plain, value.as_mut()) else { return };
+                plain.copy(w, since, 9);
+                put_number(w, value);
+            }
+            None => self.any_number(w, prefix, raw),
+        }
+    }
+
+    fn any_number(&mut self, w: &mut Writer, prefix: &Arc<[u8]>, raw: &[u8]) {
         use field::number_point as f;
         const POINT: Fixed = Fixed::new(f::ATTRIBUTES, f::FLAGS, &[f::AS_INT, f::AS_DOUBLE]);
         let mut number = None;
-        let expected = self.state.series.expected_attributes(prefix);
+        let expected = self.state.series.expected_attributes(prefix).unwrap_or_default();
         self.scan.walk(raw, &POINT, expected, |field, found| match field {
             f::AS_DOUBLE => number = Some(Number::Double(f64::from_bits(found.as_u64()))),
             f::AS_INT => number = Some(Number::Int(found.as_u64() as i64)),
             _ => {}
         });
         let mut value = number.and_then(Value::number);
-        let Some(since) = self.step(prefix, raw, value.as_mut()) else { return };
+        let Some(since) = self.scanned(prefix, raw, value.as_mut()) else { return };
         self.scan.copy(w, raw, since, 9);
-        match value {
-            Some(Value::Int(i)) => w.fixed64(f::AS_INT, i as u64),
-            Some(Value::Double(d)) => w.double(f::AS_DOUBLE, d),
-            _ => {}
-        }
+        put_number(w, value);
     }
 
     fn histogram(&mut self, w: &mut Writer, prefix: &Arc<[u8]>, raw: &[u8]) {
+        let mut histogram = self.spare.take().unwrap_or_default();
+        histogram.buckets.clear();
+        self.bounds.clear();
+        let expected = self.state.series.expected_attributes(prefix);
+        let plain = expected.and_then(|attributes| Plain::histogram(raw, attributes));
+        match &plain {
+            Some((_, counts)) => {
+                (histogram.count, histogram.sum) = (counts.count, Some(counts.sum));
+                Field::Bytes(counts.buckets).extend(&mut histogram.buckets, |n| n);
+                self.lay_out(&mut histogram, counts.bounds);
+            }
+            None => self.scan_histogram(&mut histogram, prefix, raw),
+        }
+        let finite = histogram.sum.is_none_or(f64::is_finite);
+        let mut value = Value::Histogram(histogram);
+        let found = finite.then_some(&mut value);
+        let since = match plain {
+            Some((plain, _)) => self.plain(prefix, plain, found),
+            None => self.scanned(prefix, raw, found),
+        };
+        let Value::Histogram(difference) = value else { return };
+        if let Some(since) = since {
+            let more = counts_len(&difference);
+            match plain {
+                Some((plain, _)) => plain.copy(w, since, more),
+                None => self.scan.copy(w, raw, since, more),
+            }
+            put_counts(w, &difference);
+        }
+        self.spare = Some(difference);
+    }
+
+    fn scan_histogram(&mut self, histogram: &mut Histogram, prefix: &Arc<[u8]>, raw: &[u8]) {
         use field::histogram_point as f;
         use field::point::{COUNT, SUM};
         const POINT: Fixed =
             Fixed::new(f::ATTRIBUTES, f::FLAGS, &[COUNT, SUM, f::BUCKET_COUNTS, f::MIN, f::MAX]);
-        let mut histogram = self.spare.take().unwrap_or_default();
         (histogram.count, histogram.sum) = (0, None);
-        histogram.buckets.clear();
         let (bounds, mut packed) = (&mut self.bounds, &raw[..0]);
-        bounds.clear();
-        let expected = self.state.series.expected_attributes(prefix);
+        let expected = self.state.series.expected_attributes(prefix).unwrap_or_default();
         self.scan.walk(raw, &POINT, expected, |field, found| match field {
             COUNT => histogram.count = found.as_u64(),
             SUM => histogram.sum = Some(f64::from_bits(found.as_u64())),
@@ -183,15 +227,7 @@ impl Rewrite<'_> {
             },
             _ => {}
         });
-        let finite = histogram.sum.is_none_or(f64::is_finite);
-        self.lay_out(&mut histogram, packed);
-        let mut value = Value::Histogram(histogram);
-        let since = self.step(prefix, raw, finite.then_some(&mut value));
-        let Value::Histogram(difference) = value else { return };
-        if let Some(since) = since {
-            self.write(w, raw, since, &difference);
-        }
-        self.spare = Some(difference);
+        self.lay_out(histogram, packed);
     }
 
     /// Gives a histogram its bounds: what was read of them, then those that are packed.
@@ -219,18 +255,6 @@ impl Rewrite<'_> {
         }
     }
 
-    fn write(&self, w: &mut Writer, raw: &[u8], since: u64, difference: &Histogram) {
-        use field::point::{COUNT, SUM};
-        let Histogram { count, sum, buckets, .. } = difference;
-        let sums = if sum.is_some() { 9 } else { 0 };
-        self.scan.copy(w, raw, since, 9 + sums + Writer::fixed64_list_len(buckets.len()));
-        w.fixed64(COUNT, *count);
-        if let Some(sum) = sum {
-            w.double(SUM, *sum);
-        }
-        w.fixed64_list(field::histogram_point::BUCKET_COUNTS, buckets);
-    }
-
     fn exponential(&mut self, w: &mut Writer, prefix: &Arc<[u8]>, p: &ExponentialPoint<'_>) {
         use field::exponential_point as f;
         use field::point::{COUNT, SUM};
@@ -239,9 +263,10 @@ impl Rewrite<'_> {
             f::FLAGS,
             &[COUNT, SUM, f::SCALE, f::ZERO_COUNT, f::POSITIVE, f::NEGATIVE, f::MIN, f::MAX],
         );
-        self.scan.walk(p.raw(), &POINT, self.state.series.expected_attributes(prefix), |_, _| {});
+        let expected = self.state.series.expected_attributes(prefix).unwrap_or_default();
+        self.scan.walk(p.raw(), &POINT, expected, |_, _| {});
         let mut value = Value::exponential(p);
-        let Some(since) = self.step(prefix, p.raw(), value.as_mut()) else { return };
+        let Some(since) = self.scanned(prefix, p.raw(), value.as_mut()) else { return };
         let Some(Value::Exponential(difference)) = value else { return };
         let Exponential { count, sum, zero, scale, sides, .. } = *difference;
         w.message(field::metric::DATA_POINTS, |w| {
@@ -256,6 +281,46 @@ impl Rewrite<'_> {
             side(w, f::NEGATIVE, &sides[1]);
         });
     }
+}
+
+/// As [`DeltaState::step`]. Counts what is kept, and what has no value.
+#[inline]
+fn step(
+    state: &mut DeltaState,
+    stats: &mut DeltaStats,
+    items: &mut usize,
+    place: &Place<'_>,
+    value: Option<&mut Value>,
+) -> Option<u64> {
+    let Some(value) = value else {
+        stats.not_a_number += 1;
+        return None;
+    };
+    let since = state.step(place, value, stats)?;
+    *items += 1;
+    Some(since)
+}
+
+fn put_number(w: &mut Writer, value: Option<Value>) {
+    match value {
+        Some(Value::Int(i)) => w.fixed64(field::number_point::AS_INT, i as u64),
+        Some(Value::Double(d)) => w.double(field::number_point::AS_DOUBLE, d),
+        _ => {}
+    }
+}
+
+/// How many bytes [`put_counts`] writes.
+fn counts_len(histogram: &Histogram) -> usize {
+    let sum = if histogram.sum.is_some() { 9 } else { 0 };
+    9 + sum + Writer::fixed64_list_len(histogram.buckets.len())
+}
+
+fn put_counts(w: &mut Writer, Histogram { count, sum, buckets, .. }: &Histogram) {
+    w.fixed64(field::point::COUNT, *count);
+    if let Some(sum) = sum {
+        w.double(field::point::SUM, *sum);
+    }
+    w.fixed64_list(field::histogram_point::BUCKET_COUNTS, buckets);
 }
 
 fn side(w: &mut Writer, number: u32, side: &Side) {

@@ -191,3 +191,94 @@ fn a_series_that_comes_back_after_it_was_forgotten_is_never_counted_twice() {
         Some((220, 1.0))
     );
 }
+
+/// One of each kind, as nearly all points look, or with a field between that makes them be read one by one.
+fn usual(time: u64, unusual: bool) -> Batch {
+    let mut w = Writer::new();
+    let times = |w: &mut Writer| {
+        w.fixed64(field::point::START_TIME, 50);
+        if unusual {
+            w.varint(20, 1);
+        }
+        w.fixed64(field::point::TIME, time);
+    };
+    let mut metric = |name: &str, number, point: &dyn Fn(&mut Writer, u64)| {
+        w.message(field::REQUEST_RESOURCE, |w| {
+            w.message(field::resource_items::SCOPES, |w| {
+                w.message(field::scope_items::ITEMS, |w| {
+                    w.bytes(field::metric::NAME, name.as_bytes());
+                    w.message(number, |w| {
+                        (0..3).for_each(|p| w.message(field::metric::DATA_POINTS, |w| point(w, p)));
+                        w.varint(field::metric::TEMPORALITY, 2);
+                        w.varint(field::metric::IS_MONOTONIC, 1);
+                    });
+                });
+            });
+        });
+    };
+    for (name, double) in [("whole", false), ("half", true)] {
+        metric(name, field::metric::SUM, &|w, p| {
+            times(w);
+            if double {
+                w.double(field::number_point::AS_DOUBLE, (time * (p + 1)) as f64 / 2.0);
+            } else {
+                w.fixed64(field::number_point::AS_INT, time * (p + 1));
+            }
+            // The first one has none.
+            (0..p).for_each(|_| w.attribute_str(field::number_point::ATTRIBUTES, "key", "value"));
+        });
+    }
+    metric("seconds", field::metric::HISTOGRAM, &|w, p| {
+        use field::histogram_point as f;
+        times(w);
+        w.fixed64(field::point::COUNT, time * 3);
+        w.double(field::point::SUM, time as f64);
+        w.packed_fixed64(f::BUCKET_COUNTS, [time, 0, time * 2]);
+        w.packed_double(f::EXPLICIT_BOUNDS, [0.5, 1.0]);
+        (0..p).for_each(|_| w.attribute_str(f::ATTRIBUTES, "key", "value"));
+        if p == 2 {
+            w.double(f::MIN, 0.1);
+            w.double(f::MAX, 3.0);
+        }
+    });
+    batch(Signal::Metrics, w.into_bytes())
+}
+
+/// Everything of a point but fields that nobody knows.
+fn contents(batch: &Batch) -> Vec<String> {
+    let mut all = Vec::new();
+    for metric in batch.resources().flat_map(|r| r.scopes()).flat_map(|s| s.metrics()) {
+        match metric.data.expect("data") {
+            MetricData::Sum { points, .. } => all.extend(
+                points.map(|p| format!("{} {} {:?} {:x?}", p.start, p.time, p.value, p.attribute_fields())),
+            ),
+            MetricData::Histogram { points, .. } => all.extend(points.map(|p| {
+                let lists: (Vec<_>, Vec<_>) = (p.bucket_counts().collect(), p.explicit_bounds().collect());
+                let numbers = (p.start, p.time, p.count, p.sum, p.min, p.max);
+                format!("{numbers:?} {lists:?} {:x?}", p.attribute_fields())
+            })),
+            other => panic!("{other:?}"),
+        }
+    }
+    all
+}
+
+#[test]
+fn points_that_look_as_nearly_all_do_get_the_deltas_that_others_get() {
+    for initial in [InitialValue::Drop, InitialValue::Keep] {
+        let mut states = [DeltaState::new(initial, 0), DeltaState::new(initial, 0)];
+        let mut stats = [DeltaStats::default(); 2];
+        // One of them is too late.
+        for time in [100, 110, 130, 120, 140] {
+            let mut convert = |i: usize| {
+                let batch = usual(time, i == 1);
+                states[i].convert(&batch, 0, &mut stats[i]).map(|batch| (batch.items(), contents(&batch)))
+            };
+            let (plain, other) = (convert(0), convert(1));
+            assert_eq!(plain, other, "{time}");
+            assert_eq!(plain.is_some(), time != 120 && (time > 100 || initial == InitialValue::Keep));
+        }
+        assert_eq!(stats[0], stats[1]);
+        assert_eq!(stats[0].out_of_order, 9);
+    }
+}

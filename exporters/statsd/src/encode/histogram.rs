@@ -44,6 +44,23 @@ impl Bounds {
         // A bound that is NaN fails this too.
         self.ascend = self.limits.windows(2).all(|limits| limits[0] < limits[1]);
     }
+
+    /// Adds the buckets that hold something. How many there are in all; `None` unless the bounds ascend and there is one bucket
+    /// more than bounds, or none.
+    #[inline]
+    fn buckets(&self, counts: impl ExactSizeIterator<Item = u64>, to: &mut Vec<Bucket>) -> Option<usize> {
+        let buckets = counts.len();
+        if buckets > 0 && (!self.ascend || buckets + 1 != self.limits.len()) {
+            return None;
+        }
+        for (i, count) in counts.enumerate() {
+            // Most are empty.
+            if count > 0 {
+                to.push(Bucket { low: self.limits[i], high: self.limits[i + 1], count });
+            }
+        }
+        Some(buckets)
+    }
 }
 
 impl<O: Output> Encoder<'_, O> {
@@ -53,41 +70,24 @@ impl<O: Output> Encoder<'_, O> {
         }
         let totals = Totals { count: point.count, sum: point.sum, min: point.min, max: point.max };
         self.buckets.clear();
-        let mut bounds = std::mem::take(&mut self.bounds);
-        let fits = match point.packed_buckets() {
-            Some([counts, packed]) => {
-                bounds.read(packed);
+        let buckets = match point.packed_buckets() {
+            Some([counts, bounds]) => {
+                self.bounds.read(bounds);
                 let counts = counts.as_chunks::<8>().0.iter().map(|count| u64::from_le_bytes(*count));
-                self.explicit_buckets(counts, &bounds)
+                self.bounds.buckets(counts, &mut self.buckets)
             }
             None => {
-                bounds.replace(point.explicit_bounds());
-                self.explicit_buckets(point.bucket_counts().collect::<Vec<_>>().into_iter(), &bounds)
+                self.bounds.replace(point.explicit_bounds());
+                let counts: Vec<_> = point.bucket_counts().collect();
+                self.bounds.buckets(counts.into_iter(), &mut self.buckets)
             }
         };
-        self.bounds = bounds;
-        match fits {
+        match buckets {
             Some(0) => self.push(f64::NEG_INFINITY, f64::INFINITY, point.count),
             Some(_) => {}
             None => return Err(Drop::Malformed),
         }
         self.lines(&totals)
-    }
-
-    /// How many buckets there are; `None` unless the bounds ascend and there is one bucket more than bounds, or none.
-    fn explicit_buckets(
-        &mut self,
-        counts: impl ExactSizeIterator<Item = u64>,
-        bounds: &Bounds,
-    ) -> Option<usize> {
-        let buckets = counts.len();
-        if buckets > 0 && (!bounds.ascend || buckets + 1 != bounds.limits.len()) {
-            return None;
-        }
-        for (count, limits) in counts.zip(bounds.limits.windows(2)) {
-            self.push(limits[0], limits[1], count);
-        }
-        Some(buckets)
     }
 
     pub(super) fn exponential(&mut self, point: &ExponentialPoint<'_>) -> Result<(), Drop> {

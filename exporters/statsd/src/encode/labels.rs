@@ -98,7 +98,7 @@ impl Labels {
         /// About what a resource takes besides its bytes.
         const RESOURCE: usize = 1024;
         let resources: usize = self.resources.iter().map(|known| RESOURCE + 4 * known.raw.len()).sum();
-        self.keys.len() + self.text.len() + self.sets.len() * (size_of::<Set>() + 32) + resources
+        self.keys.len() + self.text.len() + self.sets.len() * (size_of::<Set>() + 48) + resources
     }
 
     /// Takes the resource of the next points.

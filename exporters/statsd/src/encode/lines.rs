@@ -1,5 +1,6 @@
 //! Lines: how each dialect writes numbers and distributions.
 
+use super::held::{Held, HeldNumbers, OWN, Places};
 use super::labels::Labels;
 use super::number;
 use super::output::{Kind, Output, Series, Totals};
@@ -13,9 +14,6 @@ use std::collections::HashMap;
 
 const NANOS: u64 = 1_000_000_000;
 
-/// Marks the tags of a value that has one more than its point: they are in `Lines::own`.
-const OWN: u32 = 1 << 31;
-
 /// Writes the lines of one batch.
 pub(super) struct Lines<'o> {
     samples: &'o mut Samples,
@@ -25,17 +23,7 @@ pub(super) struct Lines<'o> {
     name: (u32, &'static str, u32),
     /// The tags of values that have one more than their point.
     own: Texts,
-    /// Numbers that are held back, so that those of one series are one line.
-    held: Vec<Held>,
-    /// Which one it is, by name, tags and kind.
-    index: HashMap<(u32, u32, Kind), u32, RandomState>,
-}
-
-struct Held {
-    name: u32,
-    tags: u32,
-    value: Number,
-    kind: Kind,
+    held: HeldNumbers<'o>,
 }
 
 /// The messages, and behind the last one what is being written.
@@ -76,24 +64,30 @@ impl Texts {
 }
 
 impl<'o> Lines<'o> {
-    /// Lines for about `items` points.
-    pub(super) fn new(options: &'o Options, samples: &'o mut Samples, items: usize) -> Self {
+    /// Lines for about `items` points, of about `length` bytes.
+    pub(super) fn new(
+        options: &'o Options,
+        samples: &'o mut Samples,
+        places: &'o mut Places,
+        items: usize,
+        length: usize,
+    ) -> Self {
         let mut messages = Messages::default();
         messages.ends.reserve(items);
+        messages.text.reserve(length);
         Lines {
             samples,
             out: Out { options, messages, too_large: false },
             names: Texts::default(),
             name: (0, "", 0),
             own: Texts::default(),
-            held: Vec::with_capacity(items),
-            index: HashMap::with_capacity_and_hasher(items, RandomState::default()),
+            held: HeldNumbers::new(places, items),
         }
     }
 
     /// The messages. The tags of the series are in `labels`.
     pub(super) fn finish(mut self, labels: &Labels) -> Messages {
-        for held in &self.held {
+        for held in self.held.all() {
             let tags = if held.tags < OWN { labels.text(held.tags) } else { self.own.get(held.tags - OWN) };
             self.out.number(self.names.get(held.name), tags, 0, held.value, held.kind);
         }
@@ -109,16 +103,6 @@ impl<'o> Lines<'o> {
         let place = self.names.place([series.name, series.suffix]);
         self.name = (series.metric, series.suffix, place);
         place
-    }
-
-    /// Adds a value to those of its series.
-    fn hold(&mut self, name: u32, tags: u32, value: Number, kind: Kind) {
-        let next = self.held.len() as u32;
-        let i = *self.index.entry((name, tags, kind)).or_insert(next);
-        match self.held.get_mut(i as usize) {
-            Some(held) => held.value = if kind == Kind::Count { add(held.value, value) } else { value },
-            None => self.held.push(Held { name, tags, value, kind }),
-        }
     }
 }
 
@@ -234,7 +218,7 @@ impl Output for Lines<'_> {
             Some(tags) => OWN + self.own.place([tags, ""]),
             None => series.tags_id,
         };
-        self.hold(place, tags, value, kind);
+        self.held.hold(Held { name: place, tags, value, kind });
     }
 
     fn distribution(&mut self, series: &Series<'_>, _totals: &Totals, buckets: &[Bucket]) {
@@ -244,9 +228,11 @@ impl Output for Lines<'_> {
             let values = bucket.values(self.out.options.samples_per_bucket);
             let (weight, heavier) = (bucket.count / values, (bucket.count % values) as usize);
             let row = self.samples.of(bucket, values);
-            for (from, to, weight) in [(0, heavier, weight + 1), (heavier, values as usize, weight)] {
-                for at in (from..to).step_by(packed) {
-                    self.out.samples(series, row.values(at, to.min(at + packed)), weight);
+            for (mut at, to, weight) in [(0, heavier, weight + 1), (heavier, values as usize, weight)] {
+                while at < to {
+                    let end = to.min(at + packed);
+                    self.out.samples(series, row.values(at, end), weight);
+                    at = end;
                 }
             }
         }
@@ -265,16 +251,4 @@ fn with_extra(dialect: Dialect, tags: &str, key: &str, value: &str) -> String {
     all.push(tags::assign(dialect));
     all.push_str(value);
     all
-}
-
-/// The sum, as a whole number as long as it is one.
-fn add(a: Number, b: Number) -> Number {
-    match (a, b) {
-        (Number::Int(a), Number::Int(b)) if a.checked_add(b).is_some() => Number::Int(a + b),
-        _ => {
-            let sum = a.as_f64() + b.as_f64();
-            // Two finite numbers may add up to more than a double holds.
-            Number::Double(sum.clamp(f64::MIN, f64::MAX))
-        }
-    }
 }

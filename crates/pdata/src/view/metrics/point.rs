@@ -44,10 +44,13 @@ impl Span {
     }
 }
 
-/// The times with which nearly all points begin, or nothing.
+/// The value of a number point, if it comes next.
 #[inline(always)]
-fn times(fields: &mut Fields<'_>) -> [u64; 2] {
-    fields.next_fixed64s([field::point::START_TIME, field::point::TIME]).unwrap_or_default()
+fn number(fields: &mut Fields<'_>) -> Option<Number> {
+    if let Some(bits) = fields.next_fixed64(field::number_point::AS_DOUBLE) {
+        return Some(Number::Double(f64::from_bits(bits)));
+    }
+    fields.next_fixed64(field::number_point::AS_INT).map(|bits| Number::Int(bits as i64))
 }
 
 /// The two lists of a histogram.
@@ -94,7 +97,12 @@ impl<'a> NumberPoint<'a> {
     pub fn read_expecting(raw: &'a [u8], attributes: &[u8]) -> Self {
         let mut view = NumberPoint { raw, ..Default::default() };
         let mut fields = Fields::new(raw);
-        [view.start, view.time] = times(&mut fields);
+        // Nearly all points are read with this, whether the value comes before the attributes or behind them.
+        [view.start, view.time] =
+            fields.next_fixed64s([field::point::START_TIME, field::point::TIME]).unwrap_or_default();
+        view.value = number(&mut fields);
+        view.attributes.pass(&mut fields, raw, attributes);
+        view.value = number(&mut fields).or(view.value);
         loop {
             view.attributes.pass(&mut fields, raw, attributes);
             let Some(f) = fields.next() else { break };
@@ -178,7 +186,20 @@ impl<'a> HistogramPoint<'a> {
     pub fn read_expecting(raw: &'a [u8], attributes: &[u8]) -> Self {
         let mut view = HistogramPoint { raw, ..Default::default() };
         let mut fields = Fields::new(raw);
-        [view.start, view.time] = times(&mut fields);
+        // Nearly all points are read with this, whether the counts come before the attributes or behind them.
+        [view.start, view.time] =
+            fields.next_fixed64s([field::point::START_TIME, field::point::TIME]).unwrap_or_default();
+        view.counts(&mut fields);
+        if let Some(bounds) = fields.next_body(field::histogram_point::EXPLICIT_BOUNDS) {
+            view.lists.add(1, Value::Bytes(bounds));
+        }
+        view.attributes.pass(&mut fields, raw, attributes);
+        view.counts(&mut fields);
+        if let Some([min, max]) =
+            fields.next_fixed64s([field::histogram_point::MIN, field::histogram_point::MAX])
+        {
+            (view.min, view.max) = (Some(f64::from_bits(min)), Some(f64::from_bits(max)));
+        }
         loop {
             view.attributes.pass(&mut fields, raw, attributes);
             let Some(f) = fields.next() else { break };
@@ -204,6 +225,17 @@ impl<'a> HistogramPoint<'a> {
     /// The body of the message.
     pub fn raw(&self) -> &'a [u8] {
         self.raw
+    }
+
+    /// Reads count, sum and buckets, if they come next.
+    #[inline(always)]
+    fn counts(&mut self, fields: &mut Fields<'a>) {
+        if let Some([count, sum]) = fields.next_fixed64s([field::point::COUNT, field::point::SUM]) {
+            (self.count, self.sum) = (count, Some(f64::from_bits(sum)));
+        }
+        if let Some(counts) = fields.next_body(field::histogram_point::BUCKET_COUNTS) {
+            self.lists.add(0, Value::Bytes(counts));
+        }
     }
 
     /// Its attributes as they stand in the message, from the first to the end of the last. If something stands between them,
