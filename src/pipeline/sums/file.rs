@@ -1,8 +1,8 @@
 //! Two files that are written in turn: the state of one destination, and the place in the log that it belongs to.
 //!
-//! `MUXSUMS\n | version (4): 1 | generation (8) | lsn (8) | records (8) | items (8) | bytes of the state (8) | CRC-32 of all
-//! before (4) | the state, which has a checksum of its own`, numbers little-endian. The readable file with the higher
-//! generation counts.
+//! `MUXSUMS\n | version (4): 2 | generation (8) | lsn (8) | records (8) | items (8) | bytes of the state (8) | CRC-32 of all
+//! before and of the checksum of the state (4) | the state, which ends with a checksum of its own (4)`, numbers little-endian.
+//! The readable file with the higher generation counts. In version 1 the first checksum is of what stands before it alone.
 
 use super::super::tail::SUMS;
 use muxbridge_seglog::vfs::{Mode, Vfs, read_full, write_all};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"MUXSUMS\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER: usize = 56;
 /// More than the most series with the longest histograms.
 const MOST: u64 = 4 << 30;
@@ -76,16 +76,18 @@ impl SumsFile {
         (read_full(&*file, &mut header, 0).ok()? == HEADER).then_some(())?;
         let (head, crc) = header.split_last_chunk::<4>()?;
         let number = |at: usize| Some(u64::from_le_bytes(head.get(at..at + 8)?.try_into().ok()?));
-        let whole = head.starts_with(MAGIC) && head.get(8..12)? == VERSION.to_le_bytes();
-        if !whole || crc32fast::hash(head) != u32::from_le_bytes(*crc) {
+        let version = u32::from_le_bytes(head.get(8..12)?.try_into().ok()?);
+        if !head.starts_with(MAGIC) || !(1..=VERSION).contains(&version) {
             return None;
         }
-        let (generation, length) = (number(12)?, number(44)?);
+        let (head_crc, generation, length) = (u32::from_le_bytes(*crc), number(12)?, number(44)?);
         let place = Position { lsn: number(20)?, records: number(28)?, items: number(36)? };
         let mut state = vec![0; usize::try_from(length.min(MOST).min(file.len().ok()?)).ok()?];
         let read = read_full(&*file, &mut state, HEADER as u64).ok()?;
         let (body, crc) = state.split_last_chunk::<4>()?;
-        (read as u64 == length && crc32fast::hash(body) == u32::from_le_bytes(*crc)).then_some(())?;
+        let expected = if version == 1 { crc32fast::hash(head) } else { checksum(head, *crc) };
+        let whole = read as u64 == length && crc32fast::hash(body) == u32::from_le_bytes(*crc);
+        (whole && head_crc == expected).then_some(())?;
         Some((generation, place, state))
     }
 
@@ -112,7 +114,8 @@ impl SumsFile {
         for number in [generation, place.lsn, place.records, place.items, state.len() as u64] {
             header.extend_from_slice(&number.to_le_bytes());
         }
-        header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
+        let end = state.last_chunk().copied().unwrap_or_default();
+        header.extend_from_slice(&checksum(&header, end).to_le_bytes());
         let (file, fresh) = match self.vfs.open(path, Mode::Write) {
             Ok(file) => (file, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -129,4 +132,10 @@ impl SumsFile {
         }
         Ok(())
     }
+}
+
+/// Of a header and the state that it was written with: a crash may leave the new header before an older state of the same
+/// length, which is whole in itself and belongs to another place.
+fn checksum(head: &[u8], state_crc: [u8; 4]) -> u32 {
+    crc32fast::hash(&[head, &state_crc].concat())
 }
