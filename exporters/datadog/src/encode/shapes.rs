@@ -10,12 +10,12 @@ use muxbridge_pdata::view::{Changed, Event, Span, SpanHead, SpanIds, SpanPattern
 
 /// So many are kept.
 pub(super) const MOST: usize = 64;
+/// And none that is longer: what is known of it takes twice as much for each resource that it came with.
+const LONGEST: usize = 16 << 10;
 /// So many of one name are tried. Whoever sends spans must not make the search long.
 const TRIES: usize = 4;
 /// What is tried in vain so often more than it is found is not tried any more: it costs more than it saves.
 const PATIENCE: u32 = 64;
-/// A span is kept when so many of its name came before it.
-const ENOUGH: u8 = 1;
 /// Names are told apart by so many numbers.
 const NAMES: usize = 64;
 
@@ -38,8 +38,8 @@ pub(super) struct Shapes<'a> {
     last: usize,
     /// By the number of a name: the newest one.
     newest: [Option<usize>; NAMES],
-    /// How many spans of each name were read as a whole, up to [`ENOUGH`]: what comes seldom is not worth keeping.
-    seen: [u8; NAMES],
+    /// Whether a span of the name was read as a whole: what comes once is not worth keeping.
+    seen: [bool; NAMES],
     in_vain: u32,
 }
 
@@ -50,7 +50,7 @@ impl<'a> Shapes<'a> {
             all: Vec::new(),
             last: 0,
             newest: [None; NAMES],
-            seen: [0; NAMES],
+            seen: [false; NAMES],
             in_vain: if wanted { 0 } else { PATIENCE },
         }
     }
@@ -130,13 +130,12 @@ impl<'a> Shapes<'a> {
     pub(super) fn keep(&mut self, span: &Span<'a>, attributes: &[Attribute<'a>], events: &[Event<'a>]) {
         let exception = last_exception(events).is_some();
         // What is said of errors is mostly said once, and follows from their exception, which may be another one.
-        let other = span.status.code == StatusCode::Error;
+        let other = span.status.code == StatusCode::Error || span.raw().len() > LONGEST;
         if other || self.in_vain >= PATIENCE || self.all.len() == MOST {
             return;
         }
         let name = number(span.name);
-        if self.seen[name] < ENOUGH {
-            self.seen[name] += 1;
+        if !std::mem::replace(&mut self.seen[name], true) {
             return;
         }
         let goes: Vec<Goes> = attributes.iter().map(Attribute::goes).collect();

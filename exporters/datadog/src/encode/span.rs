@@ -123,7 +123,7 @@ impl<'o, 'a> SpanEncoder<'o, 'a> {
         place: &Place,
     ) -> Memo {
         let before = (self.counts.adjusted, self.counts.content);
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(own.span.raw().len() * 2 + around.1.raw.len() * 2);
         self.whole(&mut bytes, own, keys, around, place);
         let learned = (self.counts.adjusted - before.0, self.counts.content - before.1);
         // It was written for others, and is counted where they are.
