@@ -158,6 +158,7 @@ impl Out<'_> {
     }
 
     /// Everything up to the value.
+    #[inline]
     fn head(&mut self, name: &str, tags: &str) {
         let line = &mut self.messages.text;
         line.push_str(name);
@@ -168,6 +169,7 @@ impl Out<'_> {
     }
 
     /// Everything after the type and the rate.
+    #[inline]
     fn tail(&mut self, tags: &str, seconds: u64) {
         let line = &mut self.messages.text;
         let dialect = self.options.dialect;
@@ -178,7 +180,10 @@ impl Out<'_> {
         if dialect != Dialect::Dogstatsd {
             return;
         }
-        line.push_str(&self.options.origin);
+        // Mostly there is none.
+        if !self.options.origin.is_empty() {
+            line.push_str(&self.options.origin);
+        }
         if seconds > 0 {
             line.push_str("|T");
             line.push_str(itoa::Buffer::new().format(seconds));
@@ -186,6 +191,7 @@ impl Out<'_> {
     }
 
     /// Ends the message that is being written.
+    #[inline]
     fn commit(&mut self) {
         // The line feed counts.
         if self.messages.open() < self.options.max_packet {
