@@ -181,3 +181,55 @@ impl<'a> Shape<'a> {
         changed.iter().all(|c| self.goes.get(c.attribute) == Some(&Goes::of(&c.value)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::reader::{Around, Reader};
+    use super::*;
+    use muxbridge_pdata::Writer;
+
+    fn span(id: u8, name: &str, text: &str, status: u64) -> Vec<u8> {
+        let mut w = Writer::new();
+        w.bytes(1, &[id; 16]);
+        w.bytes(2, &[id; 8]);
+        w.bytes(5, name.as_bytes());
+        w.message(15, |w| w.varint_nonzero(3, status));
+        w.attribute_str(9, "text", text);
+        w.attribute_str(9, "http.route", name);
+        w.into_vec()
+    }
+
+    /// Which of these spans are found to be like one before them.
+    fn alike(spans: &[Vec<u8>]) -> Vec<bool> {
+        let mut reader = Reader::new(false, true);
+        let around = Around { resource: 0, scope: 0 };
+        let read = |(at, raw)| {
+            assert_eq!(reader.read(raw, around), &Span::read(raw).head());
+            reader.alike(at).is_some()
+        };
+        spans.iter().map(Vec::as_slice).enumerate().map(read).collect()
+    }
+
+    #[test]
+    fn the_second_span_of_a_name_is_an_example_unless_it_is_an_error_or_long() {
+        let three = |text: &str, status| alike(&[1, 2, 3].map(|id| span(id, "a", text, status)));
+        assert_eq!(three("x", 0), [false, false, true]);
+        assert_eq!(three("x", 2), [false; 3]);
+        assert_eq!(three(&"x".repeat(LONGEST), 0), [false; 3]);
+        let mixed = [("a", "x"), ("b", "x"), ("a", "y"), ("b", "y"), ("b", "z"), ("a", "z"), ("b", "w")];
+        let mixed = alike(&mixed.map(|(name, text)| span(7, name, text, 0)));
+        assert_eq!(mixed, [false, false, false, false, true, true, true]);
+    }
+
+    #[test]
+    fn what_is_sought_in_vain_is_not_sought_for_long() {
+        let with = |strangers: usize| {
+            let mut spans = vec![span(1, "a", "x", 0); 3];
+            spans.extend((0..strangers).map(|i| span(2, &format!("stranger {i}"), "x", 0)));
+            spans.push(span(3, "a", "y", 0));
+            alike(&spans)
+        };
+        let patience = PATIENCE as usize;
+        assert_eq!((with(patience - 1).last(), with(patience).last()), (Some(&true), Some(&false)));
+    }
+}
