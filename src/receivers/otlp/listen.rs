@@ -213,7 +213,7 @@ impl Server {
     /// Passes a connection to the worker that it has its place at.
     fn pass(self: &Arc<Self>, stream: TcpStream, peer: Peer, connections: &mut JoinSet<()>) {
         match stream.into_std() {
-            // A worker that has just stopped leaves it to us.
+            // A worker that has just stopped, or is behind, leaves it to us.
             Ok(stream) => match self.door.peers.pass((stream, peer)) {
                 Ok(()) => {}
                 Err(guest) => self.welcome(guest, connections),

@@ -10,7 +10,7 @@ use rustls::ServerConfig;
 use std::collections::HashMap;
 use std::net::{IpAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
 
 /// Made by the first worker that builds the receiver.
 #[derive(Clone, Default)]
@@ -99,8 +99,11 @@ struct Open {
 
 struct Worker {
     connections: usize,
-    inbox: UnboundedSender<Guest>,
+    inbox: Sender<Guest>,
 }
+
+/// Connections that were passed to a worker and that it has not yet taken.
+const PASSED: usize = 64;
 
 /// A connection that another worker accepted.
 pub(super) type Guest = (TcpStream, Peer);
@@ -111,8 +114,8 @@ impl Peers {
     }
 
     /// One worker more that takes connections: its number, and where those come in that others accepted for it.
-    pub(super) fn join(&self) -> (usize, UnboundedReceiver<Guest>) {
-        let (inbox, guests) = unbounded_channel();
+    pub(super) fn join(&self) -> (usize, Receiver<Guest>) {
+        let (inbox, guests) = channel(PASSED);
         let mut open = self.lock();
         open.workers.push(Worker { connections: 0, inbox });
         (open.workers.len() - 1, guests)
@@ -149,11 +152,11 @@ impl Peers {
     /// Passes a connection to the worker that it has its place at.
     ///
     /// # Errors
-    /// The connection, if that worker has stopped.
+    /// The connection, if that worker has stopped or does not get to taking what was passed to it.
     pub(super) fn pass(&self, guest: Guest) -> Result<(), Guest> {
         let inbox = self.lock().workers.get(guest.1.worker).map(|worker| worker.inbox.clone());
         match inbox {
-            Some(inbox) => inbox.send(guest).map_err(|refused| refused.0),
+            Some(inbox) => inbox.try_send(guest).map_err(TrySendError::into_inner),
             None => Err(guest),
         }
     }
