@@ -5,13 +5,13 @@ use super::held::{Group, Held, Requests, SpanId, service, span_id};
 use super::leaving::{Late, Leaving, Place, Why};
 use super::left::Left;
 use super::open::{State, Ticket, Traces, Wait, judge};
-use super::ours::{is_ours, is_root, number, trace_id, without_ours};
+use super::ours::{is_ours, is_root, number, without_ours};
 use crate::translate::spans::{Members, Role};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use muxbridge_core::{Batch, Holding};
 use muxbridge_pdata::schema::field;
-use muxbridge_pdata::view::{ResourceItems, ScopeItems, SpanKind};
+use muxbridge_pdata::view::{ResourceItems, ScopeItems, SpanIds, SpanKind};
 use muxbridge_pdata::wire::Fields;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -36,6 +36,15 @@ pub struct Limits {
     pub bytes: usize,
 }
 
+/// Spans of a request that are taken next.
+#[derive(Default)]
+struct Ahead<'a> {
+    spans: Vec<&'a [u8]>,
+    /// Where in `spans` another trace begins.
+    ends: Vec<usize>,
+    ids: Vec<u128>,
+}
+
 /// Assembles traces.
 #[derive(Debug)]
 pub struct Assembler {
@@ -52,7 +61,6 @@ pub struct Assembler {
     /// Open traces whose `http.request` has a parent that may be a span of another scope.
     outer_parents: usize,
     touched: Vec<Ticket>,
-    ahead: Vec<u128>,
     ids: Vec<SpanId>,
     run: Vec<Held>,
     /// The room that the spans of the last trace were read into.
@@ -73,7 +81,6 @@ impl Assembler {
             last_group: None,
             outer_parents: 0,
             touched: Vec::new(),
-            ahead: Vec::new(),
             ids: Vec::new(),
             run: Vec::new(),
             room: Members::default(),
@@ -147,7 +154,7 @@ impl Assembler {
         let mut opened = None;
         let mut others = Fields::new(batch.otlp()).any(|f| f.number != field::REQUEST_RESOURCE);
         let mut late = Late::default();
-        let mut ahead = Vec::new();
+        let mut ahead = Ahead::default();
         for resource in batch.resources() {
             let mut scopes = 0;
             for scope in resource.scopes() {
@@ -161,20 +168,19 @@ impl Assembler {
                 self.requests.add_group(request, group.clone());
                 let mut last: &[u8] = &[];
                 for raw in scope.items() {
-                    let id = trace_id(raw);
+                    let id = SpanIds::first_trace_id(raw);
                     let enough = if id == last { AHEAD + self.limits.trace_spans } else { AHEAD };
-                    if ahead.len() >= enough {
-                        self.runs(&ahead, &group, request, now, &mut late, leave);
-                        ahead.clear();
+                    if ahead.spans.len() >= enough {
+                        self.runs(&mut ahead, &group, request, now, &mut late, leave);
                     }
                     if id != last {
-                        self.ahead.extend(number(id));
+                        ahead.ends.push(ahead.spans.len());
+                        ahead.ids.extend(number(id));
                         last = id;
                     }
-                    ahead.push(raw);
+                    ahead.spans.push(raw);
                 }
-                self.runs(&ahead, &group, request, now, &mut late, leave);
-                ahead.clear();
+                self.runs(&mut ahead, &group, request, now, &mut late, leave);
             }
             others |= scopes == 0;
         }
@@ -184,30 +190,31 @@ impl Assembler {
         (opened, others)
     }
 
-    /// Looks up traces that are needed soon, for what that brings into the caches: the misses of many then overlap, where one
-    /// after the other takes a twentieth of the translation.
-    fn look_ahead(&mut self) {
-        for id in self.ahead.drain(..) {
-            std::hint::black_box(self.open.contains_key(&id) | self.left.contains(id));
-        }
-    }
-
     /// Takes spans that stand side by side in a request, those of the same trace together.
+    ///
+    /// First all traces are looked up, for what that brings into the caches: the misses of many then overlap, where one after
+    /// the other takes a twentieth of the translation.
     fn runs(
         &mut self,
-        spans: &[&[u8]],
+        ahead: &mut Ahead<'_>,
         group: &Arc<Group>,
         request: usize,
         now: Instant,
         late: &mut Late,
         leave: &mut dyn FnMut(Leaving<'_>),
     ) {
-        self.look_ahead();
-        for trace in spans.chunk_by(|a, b| trace_id(a) == trace_id(b)) {
-            for spans in trace.chunks(self.limits.trace_spans) {
+        for id in ahead.ids.drain(..) {
+            std::hint::black_box(self.open.contains_key(&id) | self.left.contains(id));
+        }
+        let mut start = 0;
+        ahead.ends.push(ahead.spans.len());
+        for end in ahead.ends.drain(..) {
+            for spans in ahead.spans[start..end].chunks(self.limits.trace_spans) {
                 self.run(spans, group, request, now, late, leave);
             }
+            start = end;
         }
+        ahead.spans.clear();
     }
 
     /// Takes spans that stand side by side in a request and begin with the same trace id.
@@ -237,7 +244,9 @@ impl Assembler {
         request: usize,
         leave: &mut dyn FnMut(Leaving<'_>),
     ) -> bool {
-        let Some(id) = spans.first().and_then(|raw| number(trace_id(raw))) else { return false };
+        let Some(id) = spans.first().and_then(|raw| number(SpanIds::first_trace_id(raw))) else {
+            return false;
+        };
         // The root is the last one. Most that is not whole is told by one of these.
         if !spans.iter().rev().any(|raw| is_root(raw))
             || self.open.contains_key(&id)

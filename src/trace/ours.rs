@@ -42,12 +42,6 @@ pub(super) fn number(id: &[u8]) -> Option<u128> {
     id.try_into().ok().map(u128::from_ne_bytes)
 }
 
-/// The trace id that stands first in a span: the first field, unless a program writes them in another order.
-pub(super) fn trace_id(span: &[u8]) -> &[u8] {
-    let field = Fields::new(span).find(|f| f.number == field::span::TRACE_ID);
-    field.map(|f| f.value.as_bytes()).unwrap_or_default()
-}
-
 /// Whether a span is the request of a client.
 pub(super) fn is_root(span: &[u8]) -> bool {
     let name = Fields::new(span).find(|f| f.number == field::span::NAME);

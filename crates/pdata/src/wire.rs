@@ -48,6 +48,7 @@ pub enum Problem {
 
 /// The value of one field as it stands on the wire.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(u64)]
 pub enum Value<'a> {
     /// Wire type 0.
     Varint(u64),

@@ -35,6 +35,8 @@ impl SpanKind {
 /// `Status.StatusCode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are the standard's own")]
+// As wide as what stands beside it: a byte would be copied in overlapping pieces, each of which waits for the one before.
+#[repr(u64)]
 pub enum StatusCode {
     #[default]
     Unset = 0,
