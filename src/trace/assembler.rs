@@ -166,16 +166,16 @@ impl Assembler {
                 let request = *opened.get_or_insert_with(|| self.requests.open(batch.otlp(), now));
                 let group = self.group(batch, &resource, &scope);
                 self.requests.add_group(request, group.clone());
-                let mut last: &[u8] = &[];
+                let mut last = None;
                 for raw in scope.items() {
-                    let id = SpanIds::first_trace_id(raw);
+                    let id = number(SpanIds::first_trace_id(raw));
                     let enough = if id == last { AHEAD + self.limits.trace_spans } else { AHEAD };
                     if ahead.spans.len() >= enough {
                         self.runs(&mut ahead, &group, request, now, &mut late, leave);
                     }
                     if id != last {
                         ahead.ends.push(ahead.spans.len());
-                        ahead.ids.extend(number(id));
+                        ahead.ids.extend(id);
                         last = id;
                     }
                     ahead.spans.push(raw);
