@@ -128,7 +128,10 @@ impl Graph {
             let worker = Worker::new(ordered, intake, abandon, flushed_in.clone(), alive.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || runtime.block_on(worker.run()))
+                .spawn(move || {
+                    muxbridge_kit::worker::enter(number + 1);
+                    runtime.block_on(worker.run());
+                })
                 .map_err(|e| BuildError::new(format!("cannot start a thread: {e}")))?;
             threads.push(thread);
             orders.push(order);

@@ -4,16 +4,16 @@
 //! three things that matter here: whether a status comes from the server or from the client's own limits (both are
 //! OUT_OF_RANGE, which is retryable only in the first case), the TLS settings, and a copy of every message.
 
+use crate::clients::Clients;
 use crate::compress::Compression;
 use crate::connect::{Connector, TransportError, Versions, printable};
-use crate::http::{ClientOptions, MAX_RESPONSE_BYTES, RequestBody, body_error, builder};
+use crate::http::{ClientOptions, MAX_RESPONSE_BYTES, RequestBody, body_error};
 use crate::status::{excerpt, grpc_error};
 use bytes::{Buf, BufMut, Bytes};
 use http::header::{CONTENT_TYPE, TE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
 use muxbridge_core::{BuildError, ExportError};
 use std::time::Duration;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -37,11 +37,11 @@ pub struct GrpcOptions {
     pub user_agent: HeaderValue,
 }
 
-/// Calls unary methods of one server over one HTTP/2 connection, which is made at the first call and again when it is
-/// lost.
+/// Calls unary methods of one server over one HTTP/2 connection of each worker, which is made at the first call and again
+/// when it is lost.
 #[derive(Clone, Debug)]
 pub struct GrpcClient {
-    client: Client<Connector, RequestBody>,
+    clients: Clients,
     endpoint: Uri,
     headers: HeaderMap,
     compression: Compression,
@@ -70,9 +70,8 @@ impl GrpcClient {
         if let Some(encoding) = options.compression.content_encoding() {
             headers.insert("grpc-encoding", HeaderValue::from_static(encoding));
         }
-        let client = builder().http2_only(true).build(connector);
         Ok(GrpcClient {
-            client,
+            clients: Clients::new(connector, true),
             endpoint: options.endpoint,
             headers,
             compression: options.compression,
@@ -99,7 +98,7 @@ impl GrpcClient {
         let uri = request.uri().clone();
         let exchange = async {
             let response =
-                self.client.request(request).await.map_err(|e| TransportError::retryable(&uri, &e))?;
+                self.clients.get().request(request).await.map_err(|e| TransportError::retryable(&uri, &e))?;
             answer(&uri, response, self.errors).await
         };
         match tokio::time::timeout(self.timeout, exchange).await {

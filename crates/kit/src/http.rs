@@ -1,5 +1,6 @@
 //! An HTTP client for exporters: pooled, bounded in time and in the size of answers.
 
+use crate::clients::Clients;
 pub use crate::compress::Compression;
 use crate::connect::{Connector, TransportError, Versions};
 pub use crate::tls::TlsConfig;
@@ -8,8 +9,6 @@ use bytes::{Buf, Bytes};
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::{Builder, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use muxbridge_core::{BuildContext, BuildError, ExportError};
 use std::time::Duration;
 
@@ -20,7 +19,6 @@ pub const MAX_RESPONSE_BYTES: usize = 4 << 20;
 pub(crate) const MAX_HEADER_LIST: u32 = 64 << 10;
 /// What clients send: a head and a body, for gRPC. One type for all, as each type would be a copy of the whole HTTP stack.
 pub(crate) type RequestBody = Full<Chain<Bytes, Bytes>>;
-const POOL_IDLE: Duration = Duration::from_secs(90);
 
 /// What a client needs to know.
 #[derive(Clone, Debug)]
@@ -44,7 +42,7 @@ impl Default for ClientOptions {
 /// shares the connections.
 #[derive(Clone)]
 pub struct HttpClient {
-    client: Client<Connector, RequestBody>,
+    clients: Clients,
     timeout: Duration,
 }
 
@@ -55,13 +53,13 @@ impl HttpClient {
     /// What is wrong with a file of the `tls` block.
     pub fn new(options: &ClientOptions) -> Result<HttpClient, BuildError> {
         let connector = Connector::new(&options.tls, Versions::Http1AndHttp2, options.cx.as_ref())?;
-        Ok(HttpClient { client: builder().build(connector), timeout: options.timeout })
+        Ok(HttpClient { clients: Clients::new(connector, false), timeout: options.timeout })
     }
 
     /// The same client, with the same connections, that waits this long for a request.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> HttpClient {
-        HttpClient { client: self.client.clone(), timeout }
+        HttpClient { clients: self.clients.clone(), timeout }
     }
 
     /// Sends one request and reads the whole answer. For a unix socket take the URI from [`unix_uri`].
@@ -84,7 +82,8 @@ impl HttpClient {
         let uri = request.uri().clone();
         let exchange = async {
             let response = self
-                .client
+                .clients
+                .get()
                 .request(request.map(Full::new))
                 .await
                 .map_err(|e| TransportError::retryable(&uri, &e))?;
@@ -141,18 +140,6 @@ pub(crate) fn body_error(uri: &Uri, error: &(dyn std::error::Error + Send + Sync
         return ExportError::permanent("response_too_large", text);
     }
     TransportError::retryable(uri, error)
-}
-
-pub(crate) fn builder() -> Builder {
-    let mut builder = Client::builder(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(POOL_IDLE)
-        .http2_max_header_list_size(MAX_HEADER_LIST)
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .http2_keep_alive_timeout(Duration::from_secs(20));
-    builder
 }
 
 #[cfg(test)]

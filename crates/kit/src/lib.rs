@@ -1,5 +1,6 @@
 //! What exporters share, so that each of them is an encoder and a few lines.
 
+mod clients;
 pub mod compress;
 mod connect;
 pub mod delta;
@@ -10,3 +11,4 @@ pub mod http;
 pub mod status;
 pub mod tls;
 pub mod watch;
+pub mod worker;

@@ -118,13 +118,6 @@ impl Worker {
         while self.sending.join_next().await.is_some() {
             self.one_less();
         }
-        // A connection lives on the runtime that opened it and serves the deliveries of all workers: one that ended
-        // earlier would break requests of the others, which are then sent twice.
-        let mut all = self.alive.subscribe();
-        tokio::select! {
-            _ = all.wait_for(|n| *n == 0) => {}
-            () = self.abandon.wait() => {}
-        }
     }
 
     fn one_less(&self) {
