@@ -289,19 +289,13 @@ impl Lane {
     }
 
     /// Whether a sender is to wait before it hands over more: what is in memory for this destination becomes too much,
-    /// although it takes what it is sent.
+    /// although it takes what it is sent; or others wait already, and come first.
     pub(crate) fn holds_back(&self) -> bool {
-        let state = self.lock();
-        let crowded = !state.closed
-            && match &state.live.tail {
-                Some(tail) => tail.is_crowded() == Some(true),
-                // Less than makes one request is not under way: it waits for more, not for the destination.
-                None => {
-                    state.live.items >= state.settings.batch.min_size
-                        && state.live.is_beyond(&state.settings, room::PART)
-                }
-            };
-        drop(state);
+        self.is_crowded() || self.room.is_waited_for()
+    }
+
+    fn is_crowded(&self) -> bool {
+        let crowded = self.lock().is_crowded();
         self.room.is_worth_waiting(crowded, &self.circuit)
     }
 
@@ -310,9 +304,9 @@ impl Lane {
         self.lock().live.tail.as_ref().is_some_and(|tail| tail.is_crowded() == Some(false))
     }
 
-    /// Waits until [`Lane::holds_back`] says no, at most until `until`.
+    /// Waits until it is one's turn and there is room, at most until `until`.
     pub(crate) async fn wait_for_room(&self, until: tokio::time::Instant) {
-        self.room.wait(until, || self.holds_back(), || self.counts.sent.get()).await;
+        self.room.wait(until, || self.is_crowded(), || self.counts.sent.get()).await;
     }
 
     /// A request failed: those who wait for room look again.
@@ -405,7 +399,9 @@ impl Lane {
             }
         };
         let taken = stretch.take(batch, most, state.needs);
-        self.room.freed();
+        if !state.is_crowded() {
+            self.room.freed();
+        }
         let (batch, claim, accepted) = taken?;
         let Some(sums) = &mut state.sums else { return Some(Taken { batch, claim }) };
         match sums.convert(&batch, accepted, &claim, &self.counts) {
@@ -452,6 +448,19 @@ fn wants_delta(signal: Signal, needs: Needs) -> bool {
 }
 
 impl State {
+    /// Whether what is in memory for this destination becomes too much.
+    fn is_crowded(&self) -> bool {
+        !self.closed
+            && match &self.live.tail {
+                Some(tail) => tail.is_crowded() == Some(true),
+                // Less than makes one request is not under way: it waits for more, not for the destination.
+                None => {
+                    self.live.items >= self.settings.batch.min_size
+                        && self.live.is_beyond(&self.settings, room::PART)
+                }
+            }
+    }
+
     fn is_safe_to_leave(&self) -> bool {
         self.closed && self.live.tail.is_some()
     }

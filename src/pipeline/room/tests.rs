@@ -155,3 +155,25 @@ async fn a_queue_that_has_had_room_again_holds_senders_back_again() {
     let second = bridge.load(20).await;
     assert!(second >= PATIENCE, "no sender waited: {second:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_sender_waits_much_longer_than_the_others() {
+    let bridge = bridge(&[Some(Duration::from_millis(10))]);
+    let mut senders = JoinSet::new();
+    for _ in 0..16 {
+        let entry = bridge.entry.clone();
+        senders.spawn(async move {
+            let mut longest = Duration::ZERO;
+            for _ in 0..50 {
+                let began = Instant::now();
+                entry.consume(spans(1000)).await.expect("taken");
+                longest = longest.max(began.elapsed());
+                tokio::task::yield_now().await;
+            }
+            longest
+        });
+    }
+    let longest = senders.join_all().await.into_iter().max();
+    // Two requests of 1000 spans go in ten milliseconds, so that one of sixteen senders has its turn after eighty.
+    assert!(longest <= Some(Duration::from_millis(100)), "{longest:?}");
+}
