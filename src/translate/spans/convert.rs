@@ -32,6 +32,18 @@ pub(super) fn parts(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
+/// Whether the value stays as it is.
+#[inline(always)]
+pub(super) fn is_same(how: Convert, value: &AnyValue<'_>) -> bool {
+    matches!(
+        (how, value),
+        (Convert::Text, AnyValue::String(_))
+            | (Convert::Int, AnyValue::Int(_))
+            | (Convert::Double, AnyValue::Double(_))
+            | (Convert::Bool, AnyValue::Bool(_))
+    )
+}
+
 pub(super) fn convert<'a>(
     how: Convert,
     value: &AnyValue<'a>,
@@ -40,10 +52,7 @@ pub(super) fn convert<'a>(
 ) -> Converted<'a> {
     let redactions = || members.attribute(member, "num_redactions").and_then(|v| v.as_int()).unwrap_or(0);
     match (how, value) {
-        (Convert::Text, AnyValue::String(_))
-        | (Convert::Int, AnyValue::Int(_))
-        | (Convert::Double, AnyValue::Double(_))
-        | (Convert::Bool, AnyValue::Bool(_)) => Converted::Same,
+        (how, value) if is_same(how, value) => Converted::Same,
         (Convert::Drop(Rule::PolicyMap), AnyValue::KvList(_)) => Converted::Nothing,
         (Convert::Drop(Rule::PolicyMap), _) => Converted::Mismatch,
         (Convert::Drop(_), _) => Converted::Nothing,

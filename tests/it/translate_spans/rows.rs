@@ -2,8 +2,10 @@
 
 use super::kit::*;
 use muxbridge::trace::TraceOptions;
+use muxbridge::translate::spans::Role;
+use muxbridge::translate::table::{Convert, ROWS, Row};
 use opentelemetry_proto::tonic::trace::v1::Span;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 fn translated(spans: Vec<Span>) -> Vec<Span> {
     translate(TraceOptions::default(), vec![request(spans)])
@@ -207,4 +209,51 @@ fn methods_and_models_outside_the_lists_follow_the_conventions() {
     assert_eq!(root["http.request.method"], "_OTHER");
     assert_eq!(root["http.request.method_original"], "PROPFIND");
     assert_eq!(attributes(&spans[1].attributes)["openai.api.type"], "responses");
+}
+
+#[test]
+fn an_attribute_that_only_gets_another_name_keeps_its_value_and_gives_way_to_what_has_that_name() {
+    let names = |role| match role {
+        Role::Policy => "policy.enforce",
+        Role::Router => "router.decide",
+        _ => "",
+    };
+    let alone =
+        |row: &&Row| ROWS.iter().filter(|r| (r.role, r.source) == (row.role, row.source)).count() == 1;
+    let mut renamed = 0;
+    for row in ROWS.iter().filter(alone).filter(|row| !names(row.role).is_empty()) {
+        let (value, other) = match row.convert {
+            Convert::Text => (json!("some text"), json!(7)),
+            Convert::Int => (json!(7), json!("some text")),
+            Convert::Double => (json!(0.5), json!("some text")),
+            Convert::Bool => (json!(true), json!(7)),
+            _ => continue,
+        };
+        renamed += 1;
+        for keep_source_attributes in [false, true] {
+            let options = TraceOptions { keep_source_attributes, ..Default::default() };
+            let translated = |source: Json| {
+                let span = span(1, 1, 9, names(row.role), [1, 2], source);
+                let spans = translate(options.clone(), vec![request(vec![span])]);
+                let Json::Object(mut attributes) = attributes(&spans[0].attributes) else { panic!() };
+                attributes.remove("modelmuxer.span.name");
+                Json::Object(attributes)
+            };
+            let with = |mut expected: serde_json::Map<String, Json>, source: &Json| {
+                if keep_source_attributes {
+                    expected.insert(row.source.to_owned(), source.clone());
+                }
+                Json::Object(expected)
+            };
+            let one = |key: &str, value: &Json| serde_json::Map::from_iter([(key.to_owned(), value.clone())]);
+            let (source, target) = (one(row.source, &value), one(row.target, &value));
+            assert_eq!(translated(source.clone().into()), with(target, &value));
+            let own = one(row.target, &json!("its own"));
+            let both = source.into_iter().chain(own.clone()).collect();
+            assert_eq!(translated(Json::Object(both)), with(own, &value));
+            let mismatch = one(row.source, &other);
+            assert_eq!(translated(mismatch.clone().into()), Json::Object(mismatch), "{}", row.source);
+        }
+    }
+    assert_eq!(renamed, 13, "rows of the table");
 }
