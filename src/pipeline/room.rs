@@ -20,8 +20,8 @@ pub(crate) const STORED_PATIENCE: Duration = Duration::from_millis(100);
 /// Those who wait for room in one queue.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
-    /// Held by the first of them, to whom alone `freed` is told. Whoever finds no room must not have to line up again: with 16
-    /// requests in flight one in a hundred waited for a tenth of a second and more.
+    /// Held by the first of them, to whom alone `freed` is told. Whoever finds no room must not have to line up again: one
+    /// acknowledgement in a hundred then took five times as long as most.
     line: Mutex<()>,
     freed: Notify,
     /// Somebody waited in vain: nobody waits again before there has been room.

@@ -2,7 +2,7 @@
 
 mod stored;
 
-use super::PATIENCE;
+use super::{PATIENCE, Room};
 use crate::pipeline::delivery::{Delivery, Health};
 use crate::pipeline::entry::{Chain, Entry};
 use crate::pipeline::lane::{Destination, Lane};
@@ -11,9 +11,9 @@ use crate::pipeline::tests::spans;
 use muxbridge_core::{
     Batch, BoxFuture, Consumer, Counters, Delivered, DynExporter, ExportError, Needs, Signal, Stop, names,
 };
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -176,4 +176,56 @@ async fn no_sender_waits_much_longer_than_the_others() {
     let longest = senders.join_all().await.into_iter().max();
     // Two requests of 1000 spans go in ten milliseconds, so that one of sixteen senders has its turn after eighty.
     assert!(longest <= Some(Duration::from_millis(100)), "{longest:?}");
+}
+
+/// Everybody who can go on does.
+async fn settled() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_room_keeps_its_place_even_if_it_is_woken_for_nothing() {
+    let (room, free, through) =
+        (Arc::new(Room::default()), Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    for number in 0..5 {
+        let (room, free, through) = (room.clone(), free.clone(), through.clone());
+        tokio::spawn(async move {
+            room.wait(Instant::now() + PATIENCE, || free.load(Relaxed) == 0, || 0).await;
+            free.fetch_sub(1, Relaxed);
+            through.lock().unwrap().push(number);
+        });
+    }
+    settled().await;
+    for _ in 0..3 {
+        room.freed();
+        settled().await;
+    }
+    assert!(room.is_waited_for());
+    for _ in 0..5 {
+        free.fetch_add(1, Relaxed);
+        room.freed();
+        settled().await;
+    }
+    assert_eq!(*through.lock().unwrap(), [0, 1, 2, 3, 4]);
+    assert!(!room.is_waited_for());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_does_not_take_the_room_that_another_one_waits_for() {
+    let mut queue = SendingQueue { queue_size: 40_000, ..SendingQueue::default() };
+    queue.batch.max_size = 1000;
+    let lane = Arc::new(Lane::new("0", Signal::Traces, Needs::default(), queue, &Counters::new(), None));
+    // Senders wait from 2,500 on.
+    for _ in 0..3 {
+        lane.push(spans(1000), Instant::now().into_std());
+    }
+    let waits = lane.clone();
+    let waits = tokio::spawn(async move { waits.wait_for_room(Instant::now() + PATIENCE).await });
+    settled().await;
+    assert_eq!(lane.pop().await.unwrap().batch.items(), 1000);
+    assert!(!waits.is_finished() && lane.holds_back(), "there is room, and it is not the newcomer's");
+    settled().await;
+    assert!(waits.is_finished() && !lane.holds_back());
 }
